@@ -1,0 +1,98 @@
+//! Small things about descriptors.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::eventfd::EventFd;
+
+/// A private copy of a descriptor, closed on exec, with a number of at least `lowest`.
+pub(crate) fn duplicate_above(fd: BorrowedFd<'_>, lowest: RawFd) -> io::Result<OwnedFd> {
+    let number = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(lowest))?;
+    // SAFETY: fcntl has just made this descriptor, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Takes a descriptor that was handed over by number through exec, as the token in the environment says.
+pub(crate) fn adopt(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: the number is only looked at by fcntl, which fails for one that is not open.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    // SAFETY: it is open, and the process that started this one put it there for this adoption, which the
+    // taking of the token from the environment makes the only one.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Whether the numbers 0, 1 or 2 are open.
+pub(crate) fn is_open(number: RawFd) -> bool {
+    // SAFETY: the number is only looked at by fcntl, which fails for one that is not open.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    fcntl(borrowed, FcntlArg::F_GETFD).is_ok()
+}
+
+/// A copy of this process's standard stream, or /dev/null where it is closed.
+pub(crate) fn standard_stream(number: RawFd) -> io::Result<OwnedFd> {
+    if !is_open(number) {
+        return Ok(OwnedFd::from(File::options().read(true).write(true).open("/dev/null")?));
+    }
+    // SAFETY: it was open a moment ago; if it is closed meanwhile the duplication fails cleanly.
+    duplicate_above(unsafe { BorrowedFd::borrow_raw(number) }, 3)
+}
+
+/// Puts `fd` in the place of standard stream `number` (0, 1 or 2), inherited over exec.
+pub(crate) fn replace_standard_stream(fd: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
+    debug_assert!((0..=2).contains(&number) && fd.as_raw_fd() != number);
+    // SAFETY: dup2 onto a standard stream replaces it in one step; no OwnedFd of ours owns 0, 1 or 2.
+    match unsafe { libc::dup2(fd.as_raw_fd(), number) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// A pipe whose ends are closed on exec; the reading end does not block.
+pub(crate) fn pipe() -> io::Result<(File, OwnedFd)> {
+    let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+    set_nonblocking(reader.as_fd())?;
+    Ok((File::from(reader), writer))
+}
+
+/// Makes reads and writes of this open file fail with `WouldBlock` instead of waiting.
+pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = nix::fcntl::OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
+    fcntl(fd, FcntlArg::F_SETFL(flags | nix::fcntl::OFlag::O_NONBLOCK))?;
+    Ok(())
+}
+
+/// Sets close-on-exec on every socket of this process whose own address is `path`.
+///
+/// ipc-channel accepts its connection without that flag and does not show its number.
+pub(crate) fn close_on_exec_by_address(path: &str) {
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
+    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<RawFd>().ok());
+    for number in numbers.filter(|number| *number > 2) {
+        let address = nix::sys::socket::getsockname::<nix::sys::socket::UnixAddr>(number);
+        if address.is_ok_and(|address| address.path().is_some_and(|own| own.as_os_str() == path)) {
+            // SAFETY: the descriptor was open a moment ago; on a closed one the call fails, and a flag that
+            // hits a reused number of ours is a flag that all of ours have.
+            let _ = fcntl(unsafe { BorrowedFd::borrow_raw(number) }, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
+        }
+    }
+}
+
+/// The number that the next descriptor of this process will have, if it has one thread.
+pub(crate) fn next_number() -> io::Result<RawFd> {
+    Ok(File::open("/dev/null")?.as_raw_fd())
+}
+
+/// Closes a descriptor by number, for a forked child whose copy of the owner will never run.
+pub(crate) fn close_inherited(number: RawFd) {
+    // SAFETY: the caller has forgotten the owning object in this process, so nobody else uses or closes it.
+    unsafe { libc::close(number) };
+}
+
+/// Wraps a descriptor that came from another process of ours, which made it as an eventfd.
+pub(crate) fn as_eventfd(fd: OwnedFd) -> EventFd {
+    // SAFETY: the descriptor is owned. Were it none of an eventfd, writes would fail or write eight bytes.
+    unsafe { EventFd::from_owned_fd(fd) }
+}

@@ -1,0 +1,77 @@
+//! What /proc tells of processes.
+
+use std::fs;
+use std::os::fd::RawFd;
+
+use nix::unistd::Pid;
+
+/// The parent, group and state letter of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) pid: Pid,
+    pub(crate) parent: Pid,
+    pub(crate) group: Pid,
+    pub(crate) state: char,
+}
+
+/// All processes whose parent is `parent`; zombies too.
+pub(crate) fn children(parent: Pid) -> Vec<Entry> {
+    entries().filter(|entry| entry.parent == parent).collect()
+}
+
+/// All processes that can be seen.
+pub(crate) fn entries() -> impl Iterator<Item = Entry> {
+    let folders = fs::read_dir("/proc").into_iter().flatten().flatten();
+    folders.filter_map(|folder| read(folder.file_name().to_str()?.parse().ok()?))
+}
+
+/// Reads one process.
+pub(crate) fn read(pid: i32) -> Option<Entry> {
+    parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The name in brackets may hold anything, brackets included: the fields begin after the last one.
+fn parse(pid: i32, stat: &str) -> Option<Entry> {
+    let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    let parent = Pid::from_raw(fields.next()?.parse().ok()?);
+    let group = Pid::from_raw(fields.next()?.parse().ok()?);
+    Some(Entry { pid: Pid::from_raw(pid), parent, group, state })
+}
+
+/// How many threads this process has.
+pub(crate) fn thread_count() -> usize {
+    fs::read_dir("/proc/self/task").map_or(usize::MAX, Iterator::count)
+}
+
+/// The open descriptors of this process with what they are, without the one that lists them.
+pub(crate) fn descriptors() -> Vec<(RawFd, String)> {
+    let Ok(entries) = fs::read_dir("/proc/self/fd") else { return Vec::new() };
+    let entries = entries.flatten().filter_map(|entry| {
+        let number = entry.file_name().to_str()?.parse().ok()?;
+        Some((number, fs::read_link(entry.path()).ok()?.to_string_lossy().into_owned()))
+    });
+    let own = format!("/proc/{}/fd", std::process::id());
+    let mut list: Vec<_> = entries.filter(|(_, target)| *target != own).collect();
+    list.sort();
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_brackets_and_spaces_is_read_over() {
+        let entry = parse(7, "7 (a) b (c)) S 1 7 7 0 -1 4194560 1 2 3").unwrap();
+        assert_eq!((entry.parent, entry.group, entry.state), (Pid::from_raw(1), Pid::from_raw(7), 'S'));
+        assert_eq!(parse(7, "nonsense"), None);
+    }
+
+    #[test]
+    fn this_process_is_found_with_its_parent() {
+        let own = read(std::process::id() as i32).unwrap();
+        assert_eq!(own.parent, Pid::parent());
+        assert!(thread_count() >= 1);
+    }
+}
