@@ -1,0 +1,237 @@
+//! Values as bytes. The one place that knows bincode.
+//!
+//! bincode is complete and no longer maintained (RUSTSEC-2025-0141), so everything that the rest of the crate
+//! wants of an encoding is these two functions, and another one can take its place here.
+//!
+//! Invariant: what is decoded is bounded by the bytes that are there. Integers have a fixed width, so a value
+//! claims no more than it brings, and trailing bytes are an error.
+
+use std::any::Any;
+
+use bincode::config::{self, Configuration, Fixint, Limit, LittleEndian};
+use bincode::enc::write::Writer;
+use bytes::Bytes as Buffer;
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::buffer;
+
+/// The largest encoding of one value, without the buffers beside it.
+pub(crate) const MAX_LINE: u64 = u32::MAX as u64 - 1024;
+
+/// Why a value could not be encoded.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EncodeError {
+    #[error("it is larger than {0} bytes")]
+    TooLarge(u64),
+    #[error("{0}")]
+    Serde(String),
+}
+
+/// Why bytes are no value of the type.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DecodeError {
+    #[error("{0} bytes are left over")]
+    Trailing(usize),
+    #[error("it is larger than {0} bytes")]
+    TooLarge(u64),
+    #[error("{0}")]
+    Serde(String),
+}
+
+/// Appends the encoding of `value` to `line` and its large buffers to `parts`. On an error `line` is as it
+/// was.
+pub(crate) fn encode<T: Serialize + 'static>(
+    value: &T,
+    line: &mut Vec<u8>,
+    parts: &mut Vec<Buffer>,
+    largest: u64,
+) -> Result<(), EncodeError> {
+    let start = line.len();
+    if let Some(bytes) = byte_vector(value) {
+        line.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        line.extend_from_slice(bytes);
+        return check_size(line, start, 0, largest);
+    }
+    let end = start.saturating_add(usize::try_from(largest).unwrap_or(usize::MAX));
+    let mut writer = LineWriter { line, end };
+    let mut write = || bincode::serde::encode_into_writer(value, &mut writer, configuration::<1>());
+    // What owns nothing holds no buffers.
+    let (result, collected) = match std::mem::needs_drop::<T>() {
+        true => buffer::collecting(write),
+        false => (write(), None),
+    };
+    if let Err(error) = result {
+        let full = writer.line.len() == writer.end;
+        line.truncate(start);
+        return Err(if full {
+            EncodeError::TooLarge(largest)
+        } else {
+            EncodeError::Serde(error.to_string())
+        });
+    }
+    let Some(collected) = collected else { return Ok(()) };
+    let beside: usize = collected.iter().map(Buffer::len).sum();
+    parts.extend(collected);
+    check_size(line, start, beside as u64, largest)
+}
+
+fn check_size(line: &mut Vec<u8>, start: usize, beside: u64, largest: u64) -> Result<(), EncodeError> {
+    if (line.len() - start) as u64 + beside <= largest {
+        return Ok(());
+    }
+    line.truncate(start);
+    Err(EncodeError::TooLarge(largest))
+}
+
+/// Reads a value that fills `line` exactly, with the buffers that came beside it.
+pub(crate) fn decode<T: DeserializeOwned + 'static>(
+    line: &[u8],
+    parts: Vec<Buffer>,
+) -> Result<T, DecodeError> {
+    if parts.is_empty() { decode_line(line) } else { buffer::providing(parts, || decode_line(line)) }
+}
+
+/// Reads a value that fills `line` exactly and came alone.
+#[inline]
+pub(crate) fn decode_line<T: DeserializeOwned + 'static>(line: &[u8]) -> Result<T, DecodeError> {
+    match decode_byte_vector(line) {
+        Some(result) => result,
+        None => decode_within_limit(line),
+    }
+}
+
+/// The limit is a constant in bincode, so a few sizes stand for all.
+#[inline]
+fn decode_within_limit<T: DeserializeOwned>(line: &[u8]) -> Result<T, DecodeError> {
+    const SMALL: usize = 1 << 20;
+    const MIDDLE: usize = 64 << 20;
+    const LARGE: usize = 4 << 30;
+    let result = match line.len() {
+        0..=SMALL => bincode::serde::decode_from_slice(line, configuration::<SMALL>()),
+        ..=MIDDLE => bincode::serde::decode_from_slice(line, configuration::<MIDDLE>()),
+        ..=LARGE => bincode::serde::decode_from_slice(line, configuration::<LARGE>()),
+        _ => return Err(DecodeError::TooLarge(LARGE as u64)),
+    };
+    match result {
+        Ok((value, read)) if read == line.len() => Ok(value),
+        Ok((_, read)) => Err(DecodeError::Trailing(line.len() - read)),
+        Err(error) => Err(DecodeError::Serde(error.to_string())),
+    }
+}
+
+/// Fixed width: a few bytes more on the wire, and a claim of the encoded length can be believed.
+fn configuration<const LIMIT: usize>() -> Configuration<LittleEndian, Fixint, Limit<LIMIT>> {
+    config::standard().with_fixed_int_encoding().with_limit::<LIMIT>()
+}
+
+/// A `Vec<u8>`, alone or as the only argument, is not walked byte by byte.
+fn byte_vector<T: 'static>(value: &T) -> Option<&Vec<u8>> {
+    let value: &dyn Any = value;
+    value.downcast_ref::<Vec<u8>>().or_else(|| value.downcast_ref::<(Vec<u8>,)>().map(|(bytes,)| bytes))
+}
+
+fn decode_byte_vector<T: 'static>(line: &[u8]) -> Option<Result<T, DecodeError>> {
+    let mut place: Option<T> = None;
+    let any: &mut dyn Any = &mut place;
+    if let Some(place) = any.downcast_mut::<Option<Vec<u8>>>() {
+        *place = read_byte_vector(line);
+    } else if let Some(place) = any.downcast_mut::<Option<(Vec<u8>,)>>() {
+        *place = read_byte_vector(line).map(|bytes| (bytes,));
+    } else {
+        return None;
+    }
+    Some(place.ok_or_else(|| DecodeError::Serde("its length is not that of its bytes".to_owned())))
+}
+
+fn read_byte_vector(line: &[u8]) -> Option<Vec<u8>> {
+    let (length, bytes) = line.split_first_chunk::<8>()?;
+    (u64::from_le_bytes(*length) == bytes.len() as u64).then(|| bytes.to_vec())
+}
+
+struct LineWriter<'a> {
+    line: &'a mut Vec<u8>,
+    end: usize,
+}
+
+impl Writer for LineWriter<'_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+        if bytes.len() > self.end - self.line.len() {
+            // Marks the reason for `encode`, which cuts the line back.
+            self.line.resize(self.end.min(self.line.len() + bytes.len()), 0);
+            return Err(bincode::error::EncodeError::UnexpectedEnd);
+        }
+        self.line.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::task::buffer::Bytes;
+
+    fn round_trip<T: Serialize + DeserializeOwned + 'static>(value: &T) -> (T, usize) {
+        let (mut line, mut parts) = (Vec::new(), Vec::new());
+        encode(value, &mut line, &mut parts, 1 << 30).unwrap();
+        let count = parts.len();
+        (decode(&line, parts).unwrap(), count)
+    }
+
+    #[test]
+    fn values_come_back_as_they_went() {
+        let value = (1_u8, -2_i64, String::from("drei"), vec![Some(4.5_f64), None], [(); 3], 'ß');
+        assert_eq!(round_trip(&value).0, value);
+        assert_eq!(round_trip(&vec![1_u8, 2, 3]).0, [1, 2, 3]);
+        assert_eq!(round_trip(&(vec![0_u8; 70_000],)).0.0.len(), 70_000);
+        assert_eq!(round_trip(&()).0, ());
+    }
+
+    #[test]
+    fn large_buffers_travel_beside_the_line_and_small_ones_in_it() {
+        let large = Bytes::from(vec![7; 100_000]);
+        let small = Bytes::from(vec![8; 10]);
+        let value = (large.clone(), vec![small.clone()], large);
+        let (back, parts) = round_trip(&value);
+        assert_eq!((back, parts), (value, 2));
+    }
+
+    #[test]
+    fn a_foreign_encoder_finds_buffers_in_line() {
+        let bytes = Bytes::from(vec![9; 50_000]);
+        let line = bincode::serde::encode_to_vec(&bytes, configuration::<{ 1 << 20 }>()).unwrap();
+        assert!(line.len() >= 50_000);
+        assert_eq!(decode::<Bytes>(&line, Vec::new()).unwrap(), bytes);
+        let json = serde_json::to_string(&Bytes::from(vec![1, 2])).unwrap();
+        assert_eq!(serde_json::from_str::<Bytes>(&json).unwrap(), Bytes::from(vec![1, 2]));
+    }
+
+    #[test]
+    fn a_length_that_lies_is_an_error_and_not_an_allocation() {
+        let mut line = (1_u64 << 60).to_le_bytes().to_vec();
+        line.extend_from_slice(b"abc");
+        assert!(decode::<String>(&line, Vec::new()).is_err());
+        assert!(decode::<Vec<u64>>(&line, Vec::new()).is_err());
+        assert!(decode::<Vec<u8>>(&line, Vec::new()).is_err());
+        assert!(decode::<Bytes>(&line, Vec::new()).is_err());
+    }
+
+    #[test]
+    fn trailing_and_missing_bytes_are_errors() {
+        let (mut line, mut parts) = (Vec::new(), Vec::new());
+        encode(&5_i64, &mut line, &mut parts, 100).unwrap();
+        assert!(matches!(decode::<i32>(&line, Vec::new()), Err(DecodeError::Trailing(4))));
+        assert!(decode::<(i64, i64)>(&line, Vec::new()).is_err());
+    }
+
+    #[test]
+    fn a_value_over_the_maximum_leaves_the_line_as_it_was() {
+        let (mut line, mut parts) = (vec![1, 2, 3], Vec::new());
+        for value in [vec!["x".repeat(1000)], vec!["y".repeat(10); 100]] {
+            assert!(matches!(encode(&value, &mut line, &mut parts, 500), Err(EncodeError::TooLarge(500))));
+        }
+        assert!(encode(&vec![0_u8; 501], &mut line, &mut parts, 500).is_err());
+        assert!(encode(&Bytes::from(vec![0; 50_000]), &mut line, &mut parts, 500).is_err());
+        assert_eq!(line, [1, 2, 3]);
+    }
+}
