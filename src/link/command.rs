@@ -1,0 +1,18 @@
+//! What a host says to a worker while it works: one enum over ipc-channel.
+//!
+//! Only the host sends and only the worker receives, because a receiver of ipc-channel trusts its sender's
+//! bytes. Every command fits in one packet, and there are never more than a few on the way, so a send does
+//! not block.
+
+use serde::{Deserialize, Serialize};
+
+/// From host to worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Command {
+    /// The first one: the host has connected.
+    Attach,
+    /// The task with this number should stop: `task::cancelled()` becomes true.
+    Cancel { number: u32 },
+    /// No more tasks will come: exit when those in the lane are done.
+    Retire,
+}

@@ -1,0 +1,186 @@
+//! The memory that one worker shares with its host: where everything lies.
+//!
+//! | words | what | written by |
+//! |---|---|---|
+//! | 0–2 | magic and version, words of the ring down, words of the ring up | host, once |
+//! | 16 | the claim word | both |
+//! | 17, 48 | head and tail of the ring down | host, worker |
+//! | 64, 80 | head and tail of the ring up | worker, host |
+//! | 96, 112 | bell of the worker, bell of the host (their lower halves) | both |
+//! | 113 | from which task on the host wants to be rung | host |
+//! | 128–639 | the black box (`black_box.rs`) | worker |
+//! | from 1024 | ring down, then ring up | host, worker |
+//!
+//! What two sides write often lies 128 bytes apart, so that they do not fight for a cache line. The claim word and
+//! the head of the ring down lie together, because the host writes them together and the worker wants both.
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use crate::primitive::{AtomicU64, Futex, Ordering};
+use crate::sys::memory::{self, Mapping};
+
+use super::bell::Bell;
+use super::black_box::BlackBox;
+use super::claim::ClaimWord;
+use super::ring::RingView;
+
+const MAGIC: u64 = 0x5754_4c41_4e45_0001;
+
+const CLAIM: usize = 16;
+const DOWN_AHEAD: usize = 17;
+const DOWN_BEHIND: usize = 48;
+const UP_AHEAD: usize = 64;
+const UP_BEHIND: usize = 80;
+const WORKER_BELL: usize = 96;
+const HOST_BELL: usize = 112;
+const HOST_MARK: usize = 113;
+const BLACK_BOX: usize = 128;
+const BLACK_BOX_END: usize = 640;
+const RINGS: usize = 1024;
+
+/// Words of each ring: 256 KiB.
+pub(crate) const RING_WORDS: usize = 32 * 1024;
+
+/// A lane in this process's memory.
+pub(crate) struct Lane {
+    mapping: Mapping,
+    down: usize,
+    up: usize,
+    /// Of this process alone: where the worker's reading stood when the host found no room, or `NO_WAIT`.
+    awaited: AtomicU64,
+}
+
+/// The host waits for no room.
+const NO_WAIT: u64 = u64::MAX;
+
+impl Lane {
+    /// Host: makes a lane whose ring down has at least `down` words. The descriptor is for the worker.
+    pub(crate) fn create(name: &str, down: usize) -> io::Result<(OwnedFd, Lane)> {
+        let (down, up) = (down.next_power_of_two(), RING_WORDS);
+        let (fd, mapping) = memory::create_and_map(name, RINGS + down + up)?;
+        let words = mapping.words();
+        words[1].store(down as u64, Ordering::Relaxed);
+        words[2].store(up as u64, Ordering::Relaxed);
+        words[0].store(MAGIC, Ordering::Release);
+        Ok((fd, Lane { mapping, down, up, awaited: AtomicU64::new(NO_WAIT) }))
+    }
+
+    /// Worker: maps the lane that the host made.
+    pub(crate) fn open(fd: BorrowedFd<'_>) -> io::Result<Lane> {
+        let mapping = Mapping::new(fd)?;
+        let words = mapping.words();
+        let size = |at: usize| words.get(at).map_or(0, |word| word.load(Ordering::Relaxed) as usize);
+        let (magic, down, up) = (size(0) as u64, size(1), size(2));
+        let fits = down.is_power_of_two() && up.is_power_of_two() && words.len() == RINGS + down + up;
+        if magic != MAGIC || !fits {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the shared memory is no lane of this version",
+            ));
+        }
+        Ok(Lane { mapping, down, up, awaited: AtomicU64::new(NO_WAIT) })
+    }
+
+    /// From host to worker.
+    pub(crate) fn down(&self) -> RingView<'_> {
+        let words = self.mapping.words();
+        RingView {
+            words: &words[RINGS..RINGS + self.down],
+            head: &words[DOWN_AHEAD],
+            tail: &words[DOWN_BEHIND],
+        }
+    }
+
+    /// From worker to host.
+    pub(crate) fn up(&self) -> RingView<'_> {
+        let words = self.mapping.words();
+        let start = RINGS + self.down;
+        RingView { words: &words[start..start + self.up], head: &words[UP_AHEAD], tail: &words[UP_BEHIND] }
+    }
+
+    /// Host: whether there is anything to read, or room for what waits for it. Believes nothing, and can be
+    /// asked by any thread.
+    #[inline]
+    pub(crate) fn has_news(&self) -> bool {
+        let (up, down) = (self.up(), self.down());
+        if up.head.load(Ordering::Relaxed) != up.tail.load(Ordering::Relaxed) {
+            return true;
+        }
+        let awaited = self.awaited.load(Ordering::Relaxed);
+        awaited != NO_WAIT && down.tail.load(Ordering::Relaxed) != awaited
+    }
+
+    /// Host: the worker's reading stood there, and there was no room; or all has been written.
+    pub(super) fn await_room(&self, tail: Option<u64>) {
+        self.awaited.store(tail.unwrap_or(NO_WAIT), Ordering::Relaxed);
+    }
+
+    /// Who owns which task.
+    pub(crate) fn claims(&self) -> ClaimWord<'_> {
+        ClaimWord(&self.mapping.words()[CLAIM])
+    }
+
+    /// Rung for the worker, which sleeps on the word itself.
+    pub(crate) fn worker_bell(&self) -> Bell<'_> {
+        Bell(Futex(self.mapping.half_word(WORKER_BELL)))
+    }
+
+    /// Rung for the host, which sleeps on a descriptor.
+    pub(crate) fn host_bell(&self) -> Bell<'_> {
+        Bell(Futex(self.mapping.half_word(HOST_BELL)))
+    }
+
+    /// Host: wants to be rung when the worker begins task `mark` or has none, not at its next commit.
+    pub(crate) fn set_mark(&self, mark: u32) {
+        self.mapping.words()[HOST_MARK].store(u64::from(mark), Ordering::Relaxed);
+    }
+
+    /// Worker: directly after it claimed task `number`, whether the host has to be rung. True once.
+    #[inline]
+    pub(super) fn host_is_waiting(&self, number: u32) -> bool {
+        let bell = self.host_bell();
+        bell.is_waiting_after_update() && {
+            let mark = self.mapping.words()[HOST_MARK].load(Ordering::Relaxed) as u32;
+            number.wrapping_sub(mark) as i32 > 0 && bell.take_turn()
+        }
+    }
+
+    /// Host: whether the worker has begun task `mark`, or has none.
+    pub(crate) fn has_reached(&self, mark: u32) -> bool {
+        self.claims().has_reached(mark)
+    }
+
+    /// What the worker notes down.
+    pub(crate) fn black_box(&self) -> BlackBox<'_> {
+        BlackBox::new(&self.mapping.words()[BLACK_BOX..BLACK_BOX_END])
+    }
+
+    /// The word that the crash handlers write, for as long as the process lives.
+    pub(crate) fn crash_note(lane: &'static Lane) -> &'static AtomicU64 {
+        lane.black_box().crash_note()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn both_sides_see_one_lane() {
+        let (fd, host) = Lane::create("test", RING_WORDS).unwrap();
+        let worker = Lane::open(fd.as_fd()).unwrap();
+        host.up().words[RING_WORDS - 1].store(3, Ordering::Relaxed);
+        assert_eq!(worker.up().words[RING_WORDS - 1].load(Ordering::Relaxed), 3);
+        assert_eq!(worker.down().words.len(), RING_WORDS);
+        worker.host_bell().arm();
+        assert!(host.host_bell().answer() && !host.host_bell().answer());
+    }
+
+    #[test]
+    fn memory_that_is_no_lane_is_refused() {
+        let fd = memory::create("test", 4096).unwrap();
+        assert!(Lane::open(fd.as_fd()).is_err());
+    }
+}
