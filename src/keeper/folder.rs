@@ -1,0 +1,154 @@
+//! The private folder in which the sockets of command channels lie.
+//!
+//! It is locked for as long as its keeper lives. A keeper removes it at its end; the host does so should the
+//! keeper be killed; and should both die at one stroke, the next keeper finds it unlocked and sweeps it away.
+
+use std::fs::{self, DirBuilder, File};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use ipc_channel::ipc::IpcOneShotServer;
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::link::command::Command;
+use crate::sys::{environment, fd};
+
+/// All folders of ours begin so.
+const PREFIX: &str = "watertight-";
+
+/// What ipc-channel puts below the folder, and the room that a socket's address has.
+const BELOW: usize = "/.tmpXXXXXX/socket".len();
+const LONGEST_ADDRESS: usize = 107;
+
+/// The folder, while this process owns it.
+pub(super) struct Folder {
+    path: PathBuf,
+    lock: Option<Flock<File>>,
+    owner: u32,
+}
+
+/// A command channel that waits for its host, and its descriptor's number, which ipc-channel does not show.
+pub(super) struct Server {
+    pub(super) server: IpcOneShotServer<Command>,
+    pub(super) name: String,
+    number: i32,
+}
+
+impl Folder {
+    /// Makes a folder wherever a socket can be made, and the path is short enough for one.
+    pub(super) fn create() -> io::Result<Folder> {
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "there is no folder for temporary files");
+        for base in bases() {
+            match Folder::create_in(&base) {
+                Ok(folder) => return Ok(folder),
+                Err(error) => last = io::Error::new(error.kind(), format!("{}: {error}", base.display())),
+            }
+        }
+        Err(last)
+    }
+
+    fn create_in(base: &Path) -> io::Result<Folder> {
+        let path = base.join(format!("{PREFIX}{:08x}", random() as u32));
+        if path.as_os_str().as_bytes().len() + BELOW > LONGEST_ADDRESS {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path is too long for a socket"));
+        }
+        DirBuilder::new().mode(0o700).create(&path)?;
+        let lock = lock(&path)?.ok_or_else(|| io::Error::other("somebody else has locked the new folder"))?;
+        let folder = Folder { path, lock: Some(lock), owner: std::process::id() };
+        // A folder that was swept between its making and its locking is gone; the caller tries the next base.
+        folder.server().map(|server| drop(server.server)).map(|()| folder)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes a command channel, whose temporary folder goes with it.
+    pub(super) fn server(&self) -> io::Result<Server> {
+        make_server(&self.path)
+    }
+
+    /// Removes folders of ours whose owners are all dead.
+    pub(super) fn sweep(&self) {
+        let entries = self.path.parent().and_then(|base| fs::read_dir(base).ok());
+        let ours = entries.into_iter().flatten().flatten().filter(|entry| {
+            entry.file_name().as_bytes().starts_with(PREFIX.as_bytes()) && entry.path() != self.path
+        });
+        ours.for_each(|entry| remove_if_dead(&entry.path()));
+    }
+}
+
+impl Drop for Folder {
+    /// Only in the process that made it: a forked worker has a copy of this.
+    fn drop(&mut self) {
+        if self.owner == std::process::id() {
+            let _ = fs::remove_dir_all(&self.path);
+        } else if let Some(lock) = self.lock.take() {
+            // Unlocking would undo the keeper's lock, which the open file shares; closing does not.
+            close_without_unlocking(lock);
+        }
+    }
+}
+
+impl Server {
+    /// In a forked worker: gives up a channel that belongs to another worker, without removing its folder.
+    pub(super) fn forget_in_child(self) {
+        std::mem::forget(self.server);
+        fd::close_inherited(self.number);
+    }
+}
+
+/// Makes a command channel in a temporary folder below `folder`.
+pub(super) fn make_server(folder: &Path) -> io::Result<Server> {
+    const TEMPORARY: &str = "TMPDIR";
+    let before = std::env::var_os(TEMPORARY);
+    environment::set(TEMPORARY, folder);
+    let number = fd::next_number();
+    let made = IpcOneShotServer::new();
+    match before {
+        Some(before) => environment::set(TEMPORARY, before),
+        None => environment::remove(TEMPORARY),
+    }
+    let (server, name) = made?;
+    Ok(Server { server, name, number: number? })
+}
+
+/// Removes a folder if nobody holds its lock. For the host of a keeper that was killed, and for the sweep.
+pub(super) fn remove_if_dead(path: &Path) {
+    let ours = fs::symlink_metadata(path)
+        .is_ok_and(|folder| folder.is_dir() && folder.uid() == nix::unistd::geteuid().as_raw());
+    if ours && matches!(lock(path), Ok(Some(_))) {
+        let _ = fs::remove_dir_all(path);
+    }
+}
+
+/// Locks a folder; `None` if somebody else has.
+fn lock(path: &Path) -> io::Result<Option<Flock<File>>> {
+    match Flock::lock(File::open(path)?, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Some(lock)),
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, errno)) => Err(errno.into()),
+    }
+}
+
+fn close_without_unlocking(lock: Flock<File>) {
+    use std::os::fd::AsRawFd;
+    let number = lock.as_raw_fd();
+    std::mem::forget(lock);
+    fd::close_inherited(number);
+}
+
+/// Where such a folder may lie, the best first.
+fn bases() -> Vec<PathBuf> {
+    let variables = ["XDG_RUNTIME_DIR", "TMPDIR"].into_iter().filter_map(std::env::var_os);
+    let fixed = ["/tmp", "/dev/shm", "/var/tmp"].map(PathBuf::from);
+    variables.map(PathBuf::from).filter(|path| path.is_absolute()).chain(fixed).collect()
+}
+
+/// Two keepers that start in the same moment must not choose one name; nothing depends on its secrecy.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}

@@ -1,0 +1,329 @@
+//! The host's handle on a keeper: starts it, greets it, ends it.
+
+use std::ffi::{CString, OsString};
+use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::unistd::Pid;
+
+use crate::error::{Error, KeeperFailure, Kind};
+use crate::link::request::{self, Greeting, Hello, Incoming, Notice, Request};
+use crate::link::token::{self, MAX_DEPTH, Token};
+use crate::sys::image::Image;
+use crate::sys::socket::{self, MAX_PACKET, Received};
+use crate::sys::{fd, pidfd, spawn};
+use crate::task::registry::TaskDescription;
+
+use super::client::Client;
+use super::{folder, identity};
+
+/// How long an executable may take to greet. One that is not built with this library never does.
+const GREETING: Duration = Duration::from_secs(10);
+
+/// How often and how far apart to try again, when a keeper could not be started or was killed while starting.
+const RETRIES: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(200)];
+
+/// How long a keeper may take to end before it is killed.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// What workers run.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Executable {
+    /// The same file as this process, even if it has been replaced or deleted meanwhile.
+    Own,
+    Path(PathBuf),
+}
+
+impl Executable {
+    fn path(&self) -> &Path {
+        match self {
+            Executable::Own => Path::new("/proc/self/exe"),
+            Executable::Path(path) => path,
+        }
+    }
+}
+
+/// A running keeper. Ends when its last client and this are dropped.
+pub(crate) struct Keeper {
+    executable: Executable,
+    control: Option<OwnedFd>,
+    pid: Pid,
+    process: OwnedFd,
+    hello: Hello,
+    tasks: Vec<TaskDescription>,
+    stderr: Mutex<File>,
+    /// What its workers inherit if they are not told otherwise.
+    environment: u64,
+    working_directory: Option<PathBuf>,
+}
+
+/// One keeper per executable per host.
+static KEEPERS: Mutex<Vec<Weak<Keeper>>> = Mutex::new(Vec::new());
+
+impl Keeper {
+    /// The keeper of an executable, started if none runs.
+    pub(crate) fn of(executable: &Executable) -> Result<Arc<Keeper>, Error> {
+        check_this_process(executable)?;
+        let mut keepers = KEEPERS.lock().unwrap_or_else(PoisonError::into_inner);
+        keepers.retain(|keeper| keeper.strong_count() > 0);
+        let running = keepers.iter().filter_map(Weak::upgrade);
+        if let Some(keeper) =
+            running.into_iter().find(|keeper| keeper.executable == *executable && keeper.is_alive())
+        {
+            return Ok(keeper);
+        }
+        let keeper = Arc::new(start_with_retries(executable)?);
+        keepers.push(Arc::downgrade(&keeper));
+        Ok(keeper)
+    }
+
+    /// Opens a client: what it starts ends with it.
+    pub(crate) fn client(self: &Arc<Keeper>) -> io::Result<Client> {
+        let (ours, theirs) = socket::pair()?;
+        let control = self.control.as_ref().ok_or_else(|| io::Error::from(Errno::EPIPE))?;
+        request::send(control.as_fd(), &Request::Open, &[theirs.as_fd()])?;
+        Ok(Client::new(Arc::clone(self), ours))
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn is_alive(&self) -> bool {
+        !pidfd::wait_for_end(self.process.as_fd(), Some(Duration::ZERO)).unwrap_or(true)
+    }
+
+    /// Readable when it has ended.
+    pub(crate) fn process(&self) -> BorrowedFd<'_> {
+        self.process.as_fd()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid.as_raw() as u32
+    }
+
+    /// The tasks that its executable offers by name.
+    pub(crate) fn tasks(&self) -> &[TaskDescription] {
+        &self.tasks
+    }
+
+    /// Whether its executable is the very build that this process runs.
+    pub(crate) fn is_same_build(&self) -> bool {
+        self.hello.build_id == Image::own().build_id
+    }
+
+    /// Whether it forks its workers, or has to execute them.
+    pub(crate) fn can_fork(&self) -> bool {
+        self.hello.single_threaded
+    }
+
+    /// Environment and folder that a worker has to be told, because this process's have changed since the
+    /// keeper started.
+    pub(crate) fn changes(&self) -> (Option<Vec<(OsString, OsString)>>, Option<PathBuf>) {
+        let environment = (hash_of_environment() != self.environment).then(|| std::env::vars_os().collect());
+        let here = std::env::current_dir().ok();
+        (environment, here.filter(|here| Some(here) != self.working_directory.as_ref()))
+    }
+
+    /// What the keeper has written to stderr: the dynamic loader's complaints, or a constructor's.
+    fn stderr(&self) -> String {
+        read_available(&mut self.stderr.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        // Its end of the socket tells the keeper that nothing more will come.
+        self.control = None;
+        if !pidfd::wait_for_end(self.process.as_fd(), Some(FAREWELL)).unwrap_or(true) {
+            let _ = pidfd::send_signal(self.process.as_fd(), crate::Signal::SIGKILL, pidfd::Scope::Process);
+            let _ = pidfd::wait_for_end(self.process.as_fd(), None);
+        }
+        let status = spawn::reap_if_ours(self.pid);
+        if let Ok(path) = &self.hello.folder {
+            folder::remove_if_dead(path);
+        }
+        let stderr = self.stderr();
+        tracing::debug!(pid = self.pid.as_raw(), ?status, stderr, "keeper ended");
+    }
+}
+
+/// Whether this process may have workers at all.
+fn check_this_process(executable: &Executable) -> Result<(), Error> {
+    if Token::is_pending() {
+        return Err(Kind::WorkerWithoutInit.into());
+    }
+    if *executable == Executable::Own && !identity::can_be_a_worker() {
+        return Err(Kind::NotInitialized.into());
+    }
+    if identity::depth() >= MAX_DEPTH {
+        return Err(Kind::TooDeep(MAX_DEPTH).into());
+    }
+    Ok(())
+}
+
+fn start_with_retries(executable: &Executable) -> Result<Keeper, Error> {
+    let mut delays = RETRIES.into_iter();
+    loop {
+        let error = match Starting::begin(executable).and_then(Starting::greet) {
+            Ok(keeper) => return Ok(keeper),
+            Err(error) => error,
+        };
+        let Some(delay) = delays.next().filter(|_| error.may_pass()) else {
+            let path = match executable {
+                Executable::Own => std::env::current_exe().unwrap_or_else(|_| executable.path().to_owned()),
+                Executable::Path(path) => path.clone(),
+            };
+            return Err(Kind::Keeper { path, failure: error }.into());
+        };
+        tracing::debug!(%error, "keeper did not start, trying again");
+        // A descriptor that never becomes ready: this waits without a timer thread or a sleeping poll.
+        std::thread::park_timeout(delay);
+    }
+}
+
+/// A keeper that has not greeted yet.
+struct Starting {
+    executable: Executable,
+    control: OwnedFd,
+    pid: Pid,
+    process: OwnedFd,
+    stderr: File,
+    environment: u64,
+    working_directory: Option<PathBuf>,
+}
+
+impl Starting {
+    fn begin(executable: &Executable) -> Result<Starting, KeeperFailure> {
+        let (control, theirs) = socket::pair().map_err(KeeperFailure::System)?;
+        let own = pidfd::open(nix::unistd::getpid()).map_err(KeeperFailure::System)?;
+        let (stderr, stderr_end) = fd::pipe().map_err(KeeperFailure::System)?;
+        let null = File::options().read(true).write(true).open("/dev/null").map_err(KeeperFailure::System)?;
+        let environment = hash_of_environment();
+        let working_directory = std::env::current_dir().ok();
+        let pid = execute(
+            executable,
+            [null.as_fd(), null.as_fd(), stderr_end.as_fd(), theirs.as_fd(), own.as_fd()],
+        )
+        .map_err(KeeperFailure::Execute)?;
+        let process = pidfd::open(pid).map_err(|error| {
+            // Its end of the socket closes with `theirs`, so it ends by itself; only its status is left.
+            spawn::reap_later(pid);
+            KeeperFailure::System(error)
+        })?;
+        let executable = executable.clone();
+        Ok(Starting { executable, control, pid, process, stderr, environment, working_directory })
+    }
+
+    fn greet(mut self) -> Result<Keeper, KeeperFailure> {
+        match self.listen() {
+            Ok((hello, tasks)) => Ok(Keeper {
+                executable: self.executable,
+                control: Some(self.control),
+                pid: self.pid,
+                process: self.process,
+                hello: *hello,
+                tasks,
+                stderr: Mutex::new(self.stderr),
+                environment: self.environment,
+                working_directory: self.working_directory,
+            }),
+            Err(failure) => {
+                let _ =
+                    pidfd::send_signal(self.process.as_fd(), crate::Signal::SIGKILL, pidfd::Scope::Process);
+                let _ = pidfd::wait_for_end(self.process.as_fd(), None);
+                let status = spawn::reap_if_ours(self.pid);
+                let stderr = read_available(&mut self.stderr);
+                Err(failure.with_end(status, stderr))
+            }
+        }
+    }
+
+    fn listen(&self) -> Result<(Box<Hello>, Vec<TaskDescription>), KeeperFailure> {
+        let deadline = Instant::now() + GREETING;
+        let mut buffer = vec![0; MAX_PACKET];
+        let hello = loop {
+            match socket::receive(self.control.as_fd(), &mut buffer).map_err(KeeperFailure::System)? {
+                Received::Packet(length, _) => match Hello::decode(&buffer[..length]) {
+                    Greeting::Hello(hello) => break hello,
+                    Greeting::Foreign(protocol) => return Err(KeeperFailure::OtherVersion(protocol)),
+                    Greeting::Nonsense => return Err(KeeperFailure::NoGreeting),
+                },
+                Received::End => return Err(KeeperFailure::ended()),
+                Received::Empty => self.wait(deadline)?,
+            }
+        };
+        let mut tasks = Vec::new();
+        loop {
+            match request::receive::<Notice>(self.control.as_fd()).map_err(KeeperFailure::System)? {
+                Incoming::Message(Notice::Tasks { tasks: more, last }, _) => {
+                    tasks.extend(more);
+                    if last {
+                        return Ok((hello, tasks));
+                    }
+                }
+                Incoming::Message(..) => return Err(KeeperFailure::NoGreeting),
+                Incoming::End => return Err(KeeperFailure::ended()),
+                Incoming::Empty => self.wait(deadline)?,
+            }
+        }
+    }
+
+    /// Waits for a packet or the process's end.
+    fn wait(&self, deadline: Instant) -> Result<(), KeeperFailure> {
+        let mut fds = [
+            PollFd::new(self.control.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.process.as_fd(), PollFlags::POLLIN),
+        ];
+        let left = deadline.saturating_duration_since(Instant::now());
+        match poll(&mut fds, pidfd::poll_timeout(Some(left))) {
+            Ok(0) => Err(KeeperFailure::NoGreeting),
+            Err(Errno::EINTR) => Ok(()),
+            Err(errno) => Err(KeeperFailure::System(errno.into())),
+            Ok(_) => {
+                let has_packet = fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLIN));
+                let ended = fds[1].revents().is_some_and(|events| !events.is_empty());
+                // Some other process may hold a copy of the socket, so its end is not waited for.
+                if ended && !has_packet { Err(KeeperFailure::ended()) } else { Ok(()) }
+            }
+        }
+    }
+}
+
+fn execute(executable: &Executable, descriptors: [BorrowedFd<'_>; 5]) -> io::Result<Pid> {
+    let path = CString::new(executable.path().as_os_str().as_bytes())?;
+    let name = match executable {
+        Executable::Own => std::env::args_os().next().unwrap_or_else(|| "watertight".into()),
+        Executable::Path(path) => path.clone().into_os_string(),
+    };
+    let mut environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+    let token = Token::Keeper { depth: identity::depth() + 1 };
+    environment.push((token::VARIABLE.into(), token.to_value().into()));
+    let name = CString::new(name.as_bytes())?;
+    let command = spawn::Command {
+        executable: &path,
+        name: &name,
+        environment: &environment,
+        descriptors: &descriptors,
+    };
+    command.spawn()
+}
+
+fn hash_of_environment() -> u64 {
+    let mut hasher = DefaultHasher::new();
+    std::env::vars_os().for_each(|variable| variable.hash(&mut hasher));
+    hasher.finish()
+}
+
+/// What a pipe that does not block holds now.
+fn read_available(pipe: &mut File) -> String {
+    let mut bytes = Vec::new();
+    // It ends in `WouldBlock` or at the end; what came before stands in the buffer either way.
+    let _ = pipe.take(64 * 1024).read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}

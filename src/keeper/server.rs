@@ -1,0 +1,477 @@
+//! The keeper's process: starts workers, reaps them, and ends everything when its host ends.
+//!
+//! One thread, one epoll, no user code. After a fork the loop returns in the child with everything that a
+//! worker needs; all else that the child inherited is closed by then.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::signal::{SigSet, Signal as NixSignal, killpg};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::{Pid, getpid};
+
+use crate::link::command::Command;
+use crate::link::request::{self, Hello, Incoming, Launch, Notice, Request, StartMethod, Step};
+use crate::sys::exit::{ExitStatus, ResourceUsage, reap};
+use crate::sys::fork::{Fork, SingleThreaded};
+use crate::sys::image::Image;
+use crate::sys::signal::Signal;
+use crate::sys::{child, pidfd, procfs};
+use crate::task::registry;
+
+use super::folder::{Folder, Server};
+use super::launch::{self, Inheritance};
+
+/// What a process that entered the keeper's loop came out as.
+pub(crate) enum Served {
+    /// The host is gone, and so is everything that was started for it.
+    Finished,
+    /// A forked worker.
+    Worker(Box<Inheritance>),
+}
+
+/// A keeper's sockets.
+const CONTROL: u64 = 0;
+const HOST: u64 = 1;
+const SIGNALS: u64 = 2;
+/// Clients are numbered from here.
+const FIRST_CLIENT: u64 = 3;
+
+/// Everything the keeper knows.
+struct Keeper {
+    single_threaded: Option<SingleThreaded>,
+    folder: io::Result<Folder>,
+    epoll: Epoll,
+    signals: SignalFd,
+    control: Option<OwnedFd>,
+    /// Watched, never read.
+    _host: OwnedFd,
+    clients: HashMap<u64, Client>,
+    next_client: u64,
+    /// By pid.
+    children: HashMap<i32, Child>,
+    /// A command channel made ahead of the next worker.
+    spare: Option<Server>,
+}
+
+/// One pool or process of the host.
+struct Client {
+    socket: OwnedFd,
+    /// Notices that found no room, in order.
+    waiting: VecDeque<(Notice, Option<OwnedFd>)>,
+}
+
+/// A worker.
+struct Child {
+    client: u64,
+    id: u32,
+    /// Kept listening until the host has connected, so that a connect can never fail.
+    server: Option<Server>,
+    /// An executed worker that has not yet told the name of its command channel.
+    setup: Option<OwnedFd>,
+}
+
+/// Serves until the host is gone.
+pub(crate) fn serve(control: OwnedFd, host: OwnedFd) -> io::Result<Served> {
+    child::lead_own_group();
+    child::adopt_orphans();
+    let mut keeper = Keeper::new(control, host)?;
+    keeper.greet()?;
+    child::name_process("watertight");
+    keeper.prepare_spare();
+    if let Ok(folder) = &keeper.folder {
+        folder.sweep();
+    }
+    loop {
+        match keeper.wait_and_handle()? {
+            Turn::Continue => {}
+            Turn::End => {
+                keeper.end_all();
+                return Ok(Served::Finished);
+            }
+            Turn::Child(inheritance) => {
+                keeper.forget_in_child();
+                return Ok(Served::Worker(inheritance));
+            }
+        }
+    }
+}
+
+/// What follows one event.
+enum Turn {
+    Continue,
+    End,
+    Child(Box<Inheritance>),
+}
+
+impl Keeper {
+    fn new(control: OwnedFd, host: OwnedFd) -> io::Result<Keeper> {
+        let mut signals = SigSet::empty();
+        [NixSignal::SIGCHLD, NixSignal::SIGTERM, NixSignal::SIGINT, NixSignal::SIGHUP]
+            .into_iter()
+            .for_each(|signal| signals.add(signal));
+        signals.thread_block()?;
+        let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let watched: [(BorrowedFd<'_>, u64); 3] =
+            [(control.as_fd(), CONTROL), (host.as_fd(), HOST), (signals.as_fd(), SIGNALS)];
+        for (fd, token) in watched {
+            epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, token))?;
+        }
+        Ok(Keeper {
+            single_threaded: SingleThreaded::check(),
+            folder: Folder::create(),
+            epoll,
+            signals,
+            control: Some(control),
+            _host: host,
+            clients: HashMap::new(),
+            next_client: FIRST_CLIENT,
+            children: HashMap::new(),
+            spare: None,
+        })
+    }
+
+    /// Says who we are and what we offer.
+    fn greet(&self) -> io::Result<()> {
+        let Some(control) = &self.control else { return Ok(()) };
+        let hello = Hello {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            build_id: Image::own().build_id,
+            single_threaded: self.single_threaded.is_some(),
+            folder: self.folder.as_ref().map(|folder| folder.path().to_owned()).map_err(ToString::to_string),
+        };
+        crate::sys::socket::send(control.as_fd(), &hello.encode()?, &[])?;
+        let tasks = registry::offered();
+        // A description is far smaller than this share of a packet.
+        const TASKS_A_PACKET: usize = 32;
+        let mut pieces = tasks.chunks(TASKS_A_PACKET).peekable();
+        if pieces.peek().is_none() {
+            return request::send(control.as_fd(), &Notice::Tasks { tasks: Vec::new(), last: true }, &[]);
+        }
+        while let Some(piece) = pieces.next() {
+            let notice = Notice::Tasks { tasks: piece.to_vec(), last: pieces.peek().is_none() };
+            request::send(control.as_fd(), &notice, &[])?;
+        }
+        Ok(())
+    }
+
+    fn wait_and_handle(&mut self) -> io::Result<Turn> {
+        let mut events = [EpollEvent::empty(); 16];
+        let count = match self.epoll.wait(&mut events, EpollTimeout::NONE) {
+            Ok(count) => count,
+            Err(Errno::EINTR) => 0,
+            Err(errno) => return Err(errno.into()),
+        };
+        for event in &events[..count] {
+            let turn = match event.data() {
+                CONTROL => self.open_clients()?,
+                HOST => Turn::End,
+                SIGNALS => self.handle_signals(),
+                token => self.handle_event(token, event.events())?,
+            };
+            if !matches!(turn, Turn::Continue) {
+                return Ok(turn);
+            }
+        }
+        Ok(Turn::Continue)
+    }
+
+    /// New clients, or the end of the host's handle.
+    fn open_clients(&mut self) -> io::Result<Turn> {
+        while let Some(control) = &self.control {
+            match request::receive::<Request>(control.as_fd())? {
+                Incoming::Message(Request::Open, mut descriptors) => {
+                    if let Some(socket) = descriptors.pop() {
+                        let token = self.take_token();
+                        self.epoll.add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, token))?;
+                        self.clients.insert(token, Client { socket, waiting: VecDeque::new() });
+                    }
+                }
+                Incoming::Message(..) => {}
+                Incoming::Empty => return Ok(Turn::Continue),
+                Incoming::End => {
+                    self.epoll.delete(control)?;
+                    self.control = None;
+                }
+            }
+        }
+        Ok(self.end_if_unused())
+    }
+
+    fn take_token(&mut self) -> u64 {
+        self.next_client += 1;
+        self.next_client
+    }
+
+    fn end_if_unused(&self) -> Turn {
+        if self.control.is_none() && self.clients.is_empty() { Turn::End } else { Turn::Continue }
+    }
+
+    fn handle_event(&mut self, token: u64, events: EpollFlags) -> io::Result<Turn> {
+        if !self.clients.contains_key(&token) {
+            self.finish_setup(token);
+            return Ok(Turn::Continue);
+        }
+        if events.contains(EpollFlags::EPOLLOUT) {
+            self.flush(token);
+        }
+        self.handle_requests(token)
+    }
+
+    fn handle_requests(&mut self, token: u64) -> io::Result<Turn> {
+        while let Some(client) = self.clients.get(&token) {
+            match request::receive::<Request>(client.socket.as_fd()) {
+                Ok(Incoming::Message(Request::Spawn(launch), descriptors)) => {
+                    if let Some(inheritance) = self.spawn(token, *launch, descriptors) {
+                        return Ok(Turn::Child(inheritance));
+                    }
+                }
+                Ok(Incoming::Message(Request::Signal { id, signal, group }, _)) => {
+                    self.signal(token, id, signal, group);
+                }
+                Ok(Incoming::Message(Request::Connected { id }, _)) => self.let_go_of_server(token, id),
+                Ok(Incoming::Message(Request::Open, _)) => {}
+                Ok(Incoming::Empty) => return Ok(Turn::Continue),
+                // A client that sends nonsense is a host that is not itself any more.
+                Ok(Incoming::End) | Err(_) => self.close_client(token),
+            }
+        }
+        Ok(self.end_if_unused())
+    }
+
+    /// All that a client started ends with it.
+    fn close_client(&mut self, token: u64) {
+        if let Some(client) = self.clients.remove(&token) {
+            let _ = self.epoll.delete(&client.socket);
+        }
+        for (pid, child) in &mut self.children {
+            if child.client == token {
+                kill_group(*pid);
+                child.server = None;
+            }
+        }
+    }
+
+    /// Starts a worker. Comes back in the worker itself with what it inherits.
+    fn spawn(&mut self, client: u64, launch: Launch, descriptors: Vec<OwnedFd>) -> Option<Box<Inheritance>> {
+        let id = launch.id;
+        match self.try_spawn(client, launch, descriptors) {
+            Ok(inheritance) => {
+                if inheritance.is_none() {
+                    self.prepare_spare();
+                }
+                inheritance
+            }
+            Err((step, error)) => {
+                let errno = error.raw_os_error().unwrap_or(Errno::EIO as i32);
+                self.notify(client, Notice::Failed { id, step, errno }, None);
+                None
+            }
+        }
+    }
+
+    fn try_spawn(
+        &mut self,
+        client: u64,
+        launch: Launch,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<Option<Box<Inheritance>>, (Step, io::Error)> {
+        let Ok(folder) = &self.folder else {
+            return Err((Step::CommandChannel, io::Error::from(Errno::ENOENT)));
+        };
+        if let Some(path) = &launch.working_directory {
+            let folder = std::fs::read_dir(path).map(drop);
+            folder.map_err(|error| (Step::WorkingDirectory, error))?;
+        }
+        let forks = launch.method == StartMethod::Fork;
+        let Some(single_threaded) = self.single_threaded.as_ref().filter(|_| forks) else {
+            let (pid, setup) = launch::execute(&launch, &descriptors, folder.path())
+                .map_err(|error| (Step::Process, error))?;
+            let token = self.take_token();
+            let _ = self.epoll.add(&setup, EpollEvent::new(EpollFlags::EPOLLIN, token));
+            let child = Child { client, id: launch.id, server: None, setup: Some(setup) };
+            self.children.insert(pid.as_raw(), child);
+            return Ok(None);
+        };
+        let server = match launch.commands {
+            true => Some(match self.spare.take() {
+                Some(server) => server,
+                None => folder.server().map_err(|error| (Step::CommandChannel, error))?,
+            }),
+            false => None,
+        };
+        let keeper = getpid();
+        match single_threaded.fork().map_err(|error| (Step::Process, error))? {
+            Fork::Child => {
+                child::lead_own_group();
+                child::die_with_parent(keeper);
+                let server = server.map(|server| (server.server, server.name));
+                Ok(Some(Box::new(Inheritance { launch, descriptors, server })))
+            }
+            Fork::Parent(pid) => {
+                // Both sides set it, so that it is set whoever runs first.
+                let _ = nix::unistd::setpgid(pid, pid);
+                let name = server.as_ref().map(|server| server.name.clone());
+                let child = Child { client, id: launch.id, server, setup: None };
+                self.children.insert(pid.as_raw(), child);
+                self.tell_started(pid, name);
+                Ok(None)
+            }
+        }
+    }
+
+    fn tell_started(&mut self, pid: Pid, commands: Option<String>) {
+        let Some(child) = self.children.get(&pid.as_raw()) else { return };
+        let notice = Notice::Started { id: child.id, pid: pid.as_raw() as u32, commands };
+        // Without a descriptor for it the host cannot wait for the worker alone; the keeper tells it all the
+        // same when the worker ends.
+        let process = pidfd::open(pid).ok();
+        self.notify(child.client, notice, process);
+    }
+
+    /// An executed worker has made its command channel, or has ended before.
+    fn finish_setup(&mut self, token: u64) {
+        let _ = token;
+        let ready: Vec<i32> =
+            self.children.iter().filter(|(_, child)| child.setup.is_some()).map(|(pid, _)| *pid).collect();
+        for pid in ready {
+            let Some(socket) = self.children.get(&pid).and_then(|child| child.setup.as_ref()) else {
+                continue;
+            };
+            match request::receive::<Option<String>>(socket.as_fd()) {
+                Ok(Incoming::Empty) => {}
+                Ok(Incoming::Message(name, _)) => {
+                    self.drop_setup(pid);
+                    self.tell_started(Pid::from_raw(pid), name);
+                }
+                // Its end is told when it is reaped.
+                Ok(Incoming::End) | Err(_) => self.drop_setup(pid),
+            }
+        }
+    }
+
+    fn drop_setup(&mut self, pid: i32) {
+        if let Some(setup) = self.children.get_mut(&pid).and_then(|child| child.setup.take()) {
+            let _ = self.epoll.delete(&setup);
+        }
+    }
+
+    fn signal(&mut self, client: u64, id: u32, signal: Signal, group: bool) {
+        let found = self.children.iter().find(|(_, child)| child.client == client && child.id == id);
+        let Some((&pid, _)) = found else { return };
+        // The child is not reaped yet, so the number is still its own.
+        let target = if group { -pid } else { pid };
+        crate::sys::signal::send(target, signal);
+    }
+
+    fn let_go_of_server(&mut self, client: u64, id: u32) {
+        let mut children = self.children.values_mut();
+        if let Some(child) = children.find(|child| child.client == client && child.id == id) {
+            child.server = None;
+        }
+    }
+
+    fn handle_signals(&mut self) -> Turn {
+        let mut end = false;
+        while let Ok(Some(signal)) = self.signals.read_signal() {
+            end |= signal.ssi_signo != NixSignal::SIGCHLD as u32;
+        }
+        self.reap_all();
+        if end { Turn::End } else { Turn::Continue }
+    }
+
+    fn reap_all(&mut self) {
+        while let Some(pid) = dead_child() {
+            let known = self.children.contains_key(&pid);
+            if known {
+                // While the leader is not reaped, the group's number cannot be another's.
+                kill_group(pid);
+            }
+            let Ok((status, usage)) = reap(Pid::from_raw(pid)) else { continue };
+            if known {
+                self.tell_exited(pid, status, usage);
+            }
+        }
+    }
+
+    fn tell_exited(&mut self, pid: i32, status: ExitStatus, usage: ResourceUsage) {
+        self.drop_setup(pid);
+        if let Some(child) = self.children.remove(&pid) {
+            self.notify(child.client, Notice::Exited { id: child.id, status, usage }, None);
+        }
+    }
+
+    /// Sends a notice, or queues it behind those that wait. Never blocks: a host that does not read delays
+    /// its own news only.
+    fn notify(&mut self, token: u64, notice: Notice, descriptor: Option<OwnedFd>) {
+        if let Some(client) = self.clients.get_mut(&token) {
+            client.waiting.push_back((notice, descriptor));
+            self.flush(token);
+        }
+    }
+
+    fn flush(&mut self, token: u64) {
+        let Some(client) = self.clients.get_mut(&token) else { return };
+        while let Some((notice, descriptor)) = client.waiting.front() {
+            let descriptors: Vec<BorrowedFd<'_>> = descriptor.iter().map(AsFd::as_fd).collect();
+            match request::send(client.socket.as_fd(), notice, &descriptors) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // A closed socket is seen by the next read.
+                Ok(()) | Err(_) => client.waiting.pop_front(),
+            };
+        }
+        let mut flags = EpollFlags::EPOLLIN;
+        flags.set(EpollFlags::EPOLLOUT, !client.waiting.is_empty());
+        let _ = self.epoll.modify(&client.socket, &mut EpollEvent::new(flags, token));
+    }
+
+    /// Off the critical path of the worker that was just started.
+    fn prepare_spare(&mut self) {
+        if let (None, Some(_), Ok(folder)) = (&self.spare, &self.single_threaded, &self.folder) {
+            self.spare = folder.server().ok();
+        }
+    }
+
+    /// Kills every group, then whoever else of the descendants is left, and waits for all.
+    fn end_all(&mut self) {
+        self.children.keys().for_each(|pid| kill_group(*pid));
+        loop {
+            // Orphans come to this process when their parents end, so in the end all are its children.
+            for entry in procfs::children(getpid()) {
+                crate::sys::signal::send(entry.pid.as_raw(), Signal::SIGKILL);
+            }
+            match waitid(Id::All, WaitPidFlag::WEXITED) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// In a forked worker: gives up all that belongs to the keeper and to other workers.
+    fn forget_in_child(self) {
+        let Keeper { spare, children, .. } = self;
+        let servers = children.into_values().filter_map(|child| child.server);
+        spare.into_iter().chain(servers).for_each(Server::forget_in_child);
+    }
+}
+
+fn kill_group(pid: i32) {
+    let _ = killpg(Pid::from_raw(pid), NixSignal::SIGKILL);
+}
+
+/// A child that has ended and is not reaped.
+fn dead_child() -> Option<i32> {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    match waitid(Id::All, flags) {
+        Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) => Some(pid.as_raw()),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+/// The worker's end of a command channel.
+pub(crate) type CommandServer = ipc_channel::ipc::IpcOneShotServer<Command>;
