@@ -1,0 +1,220 @@
+//! The worker's main thread: takes a task, runs it, commits the result.
+
+use std::convert::Infallible;
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use bytes::Bytes as Buffer;
+
+use crate::keeper::identity;
+use crate::keeper::launch::Inheritance;
+use crate::link::frame::{Coding, DownHead, Measure, UpKind};
+use crate::link::lane::Lane;
+use crate::link::request::{Role, Settings};
+use crate::link::ring::Breach;
+use crate::link::worker_end::WorkerEnd;
+use crate::sys::clock::monotonic_nanos;
+use crate::sys::cpu_timer::CpuTimer;
+use crate::sys::exit::ResourceUsage;
+use crate::sys::{crash, fd};
+use crate::task::call::{Call, CallFailure};
+use crate::task::context::{begin, end as end_of_task};
+use crate::task::error::Panic;
+use crate::task::identity::Descriptor;
+use crate::task::{codec, registry};
+
+use super::panic::{self, Printing};
+use super::{context, control};
+
+/// The exit code of a `Process` whose function panicked, as Python's.
+const PANICKED: i32 = 1;
+
+/// Runs a worker to its end.
+pub(super) fn run(mut inheritance: Inheritance) -> io::Result<Infallible> {
+    let (lane, doorbell) =
+        inheritance.take_lane().ok_or_else(|| io::Error::other("a worker came without its lane"))?;
+    let settings = inheritance.launch.settings;
+    let lane: &'static Lane = Box::leak(Box::new(Lane::open(lane.as_fd())?));
+    context::attach(lane);
+    crash::install(Lane::crash_note(lane))?;
+    panic::install(match settings.role {
+        Role::Pool => Printing::Error,
+        Role::Process => Printing::ErrorAndStderr,
+    });
+    identity::become_worker(settings.clone());
+    identity::allow_workers();
+    match inheritance.server.take() {
+        Some((server, address)) => control::start(server, address)?,
+        // Without commands, what stands in the lane is all.
+        None => context::retire(),
+    }
+    let mut end = WorkerEnd::new(lane, fd::as_eventfd(doorbell));
+    let mut worker = Worker::new(settings, inheritance.launch.limits.cpu_time)?;
+    lane.black_box().set_ready();
+    while end.next(context::retiring()).map_err(io::Error::other)? {
+        worker.run(lane, &mut end).map_err(io::Error::other)?;
+    }
+    std::process::exit(worker.exit_code)
+}
+
+/// The starts of more tasks in one frame are not noted down.
+const MOST_TIMED: u32 = 64;
+
+struct Worker {
+    settings: Settings,
+    cpu_timer: Option<(CpuTimer, Duration)>,
+    result: Vec<u8>,
+    parts: Vec<Buffer>,
+    /// What holds for all tasks of the frame with this number.
+    frame: Frame,
+    exit_code: i32,
+}
+
+/// What tasks of one frame have in common.
+struct Frame {
+    serial: u64,
+    code: Result<Code, String>,
+    /// Nanoseconds; 0 for none.
+    timeout: u64,
+    /// Whether each start is noted down.
+    timed: bool,
+}
+
+/// How to call a function.
+#[derive(Clone, Copy)]
+enum Code {
+    Encoded(fn(&mut Call<'_>) -> Result<(), CallFailure>),
+    Json(fn(&[u8]) -> Result<Vec<u8>, CallFailure>),
+}
+
+impl Worker {
+    fn new(settings: Settings, cpu_limit: Option<Duration>) -> io::Result<Worker> {
+        let cpu_timer = match cpu_limit {
+            Some(limit) => Some((CpuTimer::new()?, limit)),
+            None => None,
+        };
+        let frame = Frame { serial: 0, code: Err(String::new()), timeout: 0, timed: false };
+        Ok(Worker { settings, cpu_timer, result: Vec::new(), parts: Vec::new(), frame, exit_code: 0 })
+    }
+
+    /// Runs the task that `end` has claimed, and commits its result.
+    #[inline]
+    fn run(&mut self, lane: &Lane, end: &mut WorkerEnd) -> Result<(), Breach> {
+        if let Some((head, serial)) = end.frame()
+            && serial != self.frame.serial
+        {
+            self.frame = self.look_up(*head, serial);
+        }
+        let number = end.task().0;
+        let start = if self.frame.timed { monotonic_nanos() } else { 0 };
+        lane.black_box().start_task(start);
+        let timeout = self.frame.timeout;
+        begin(number, if timeout == 0 { 0 } else { start.saturating_add(timeout) });
+        if let Some((timer, limit)) = &self.cpu_timer {
+            timer.arm(*limit);
+        }
+        self.result.clear();
+        self.parts.clear();
+        let kind = self.call(end);
+        if let Some((timer, _)) = &self.cpu_timer {
+            timer.disarm();
+        }
+        end_of_task();
+        let measure = if self.settings.measured { Some(measure(start)) } else { None };
+        end.respond(number, kind, &mut self.result, &mut self.parts, measure)
+    }
+
+    #[inline]
+    fn call(&mut self, end: &mut WorkerEnd) -> UpKind {
+        let code = match &self.frame.code {
+            Ok(code) => *code,
+            Err(text) => {
+                let text = text.clone();
+                return self.text(UpKind::UnknownTask, text);
+            }
+        };
+        let mut parts = std::mem::take(end.parts());
+        let mut call = Call {
+            line: end.task().1,
+            parts: &mut parts,
+            result: &mut self.result,
+            result_parts: &mut self.parts,
+            largest_result: self.settings.largest_result,
+        };
+        match panic::catch(|| code.run(&mut call)) {
+            Ok(Ok(())) => UpKind::Value,
+            Ok(Err(failure)) => self.failed(failure),
+            Err(panic) => self.panicked(&panic),
+        }
+    }
+
+    #[cold]
+    fn failed(&mut self, failure: CallFailure) -> UpKind {
+        match failure {
+            CallFailure::Arguments(text) => self.text(UpKind::BadArguments, text),
+            CallFailure::Result(text) => self.text(UpKind::BadResult, text),
+            CallFailure::Own(text) => self.text(UpKind::Failed, text),
+        }
+    }
+
+    #[cold]
+    fn panicked(&mut self, panic: &Panic) -> UpKind {
+        self.exit_code = PANICKED;
+        self.result.clear();
+        self.parts.clear();
+        // Texts always encode.
+        let _ = codec::encode(panic, &mut self.result, &mut Vec::new(), codec::MAX_LINE);
+        UpKind::Panic
+    }
+
+    fn text(&mut self, kind: UpKind, text: String) -> UpKind {
+        self.parts.clear();
+        self.result = text.into_bytes();
+        kind
+    }
+
+    /// What holds for the tasks of a frame.
+    #[cold]
+    fn look_up(&self, head: DownHead, serial: u64) -> Frame {
+        let function = head.function;
+        let registered =
+            || registry::code(function as u32).ok_or_else(|| format!("there is no task number {function}"));
+        let code = match head.coding {
+            Coding::Offset => Descriptor::at(function)
+                .map(|found| Code::Encoded(found.call))
+                .map_err(|error| error.to_string()),
+            Coding::Registered => registered().map(|code| Code::Encoded((code.descriptor)().call)),
+            Coding::Json => registered().map(|code| Code::Json(code.json)),
+        };
+        // So many tasks travel together only if they are tiny, and then the clock would take longer than they do.
+        let timed = head.timeout != 0 || self.settings.measured || head.count <= MOST_TIMED;
+        Frame { serial, code, timeout: head.timeout, timed }
+    }
+}
+
+impl Code {
+    #[inline]
+    fn run(self, call: &mut Call<'_>) -> Result<(), CallFailure> {
+        match self {
+            Code::Encoded(function) => function(call),
+            Code::Json(function) => {
+                let json = function(call.line)?;
+                if json.len() as u64 > call.largest_result {
+                    let error = codec::EncodeError::TooLarge(call.largest_result);
+                    return Err(CallFailure::Result(error.to_string()));
+                }
+                *call.result = json;
+                Ok(())
+            }
+        }
+    }
+}
+
+fn measure(start: u64) -> Measure {
+    Measure {
+        start,
+        elapsed: monotonic_nanos().saturating_sub(start),
+        max_rss: ResourceUsage::of_this_process().max_rss,
+    }
+}
