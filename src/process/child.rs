@@ -1,0 +1,355 @@
+//! One worker process with one task: the state behind `Process`, `isolate` and tests.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes as Buffer;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+
+use crate::error::{Error, Kind};
+use crate::keeper::client::Client;
+use crate::keeper::handle::{Executable, Keeper};
+use crate::keeper::identity;
+use crate::link::frame::{DOWN_HEAD, DownHead, UpKind};
+use crate::link::host_end::HostEnd;
+use crate::link::request::{Incoming, Launch, Notice, Role, Settings, StartMethod};
+use crate::link::ring::{Breach, words_for};
+use crate::sys::clock::monotonic_nanos;
+use crate::sys::exit::{ExitStatus, ResourceUsage};
+use crate::sys::limits::Limits;
+use crate::sys::pidfd;
+use crate::sys::signal::Signal;
+use crate::task::error::{Absent, TaskContext, TaskError, TaskErrorKind};
+
+use super::stdio::{Capture, Stdio, Stream};
+use super::verdict;
+
+/// What a process is started with.
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    pub(crate) name: String,
+    pub(crate) daemon: bool,
+    pub(crate) environment: Vec<(std::ffi::OsString, Option<std::ffi::OsString>)>,
+    pub(crate) clear_environment: bool,
+    pub(crate) working_directory: Option<std::path::PathBuf>,
+    pub(crate) stdin: Option<OwnedFd>,
+    pub(crate) stdout: Stdio,
+    pub(crate) stderr: Stdio,
+    pub(crate) limits: Limits,
+    pub(crate) method: StartMethod,
+}
+
+/// A function and its arguments, encoded.
+pub(crate) struct Job {
+    pub(crate) name: String,
+    pub(crate) head: DownHead,
+    pub(crate) line: Vec<u8>,
+    pub(crate) parts: Vec<Buffer>,
+    pub(crate) shared: Vec<std::sync::Arc<crate::task::shared::Encoded>>,
+}
+
+impl Job {
+    /// Words of all its frames.
+    fn words(&self) -> usize {
+        let frame = |line: usize, parts: &[Buffer]| {
+            let parts: usize = parts.iter().map(|part| 1 + words_for(part.len())).sum();
+            DOWN_HEAD + words_for(line) + parts
+        };
+        let shared: usize = self.shared.iter().map(|value| frame(value.line.len(), &value.parts)).sum();
+        shared + frame(self.line.len(), &self.parts)
+    }
+}
+
+/// The running process.
+pub(crate) struct Child {
+    pub(crate) pid: u32,
+    task: String,
+    client: Client,
+    end: HostEnd,
+    epoll: Epoll,
+    limits: Limits,
+    started: u64,
+    pub(crate) stdout: Option<Capture>,
+    pub(crate) stderr: Option<Capture>,
+    answer: Option<Answer>,
+    exit: Option<Exit>,
+    /// What ended it first, if the host did.
+    verdict: Option<TaskErrorKind>,
+}
+
+/// What came up the lane.
+pub(crate) struct Answer {
+    kind: UpKind,
+    line: Vec<u8>,
+    parts: Vec<Buffer>,
+}
+
+#[derive(Clone, Copy)]
+enum Exit {
+    Known(ExitStatus, ResourceUsage),
+    /// The keeper died with it.
+    Lost,
+}
+
+/// The largest result of a process; there is one, so it may be large.
+const LARGEST_RESULT: u64 = 4 << 30;
+
+/// A process is numbered by its client, which has one.
+const ID: u32 = 0;
+
+impl Child {
+    /// Starts a worker with one task, and returns once it exists. The descriptor is its pidfd.
+    pub(crate) fn start(options: Options, job: Job) -> Result<(Child, OwnedFd), Error> {
+        let keeper = Keeper::of(&Executable::Own)?;
+        let system = |what| move |error| Error::system(what, error);
+        // All that goes down fits at once: nobody has to feed the lane while the process runs.
+        let (mut end, lane) = HostEnd::create(&options.name, job.words(), LARGEST_RESULT)
+            .map_err(system("make shared memory for a worker"))?;
+        let (stdout_end, stdout) =
+            options.stdout.open(Stream::Stdout).map_err(system("open stdout for a worker"))?;
+        let (stderr_end, stderr) =
+            options.stderr.open(Stream::Stderr).map_err(system("open stderr for a worker"))?;
+        let doorbell = end.doorbell().try_clone_to_owned().map_err(system("copy a descriptor"))?;
+        let mut descriptors = vec![lane, doorbell, stdout_end, stderr_end];
+        let has_stdin = options.stdin.is_some();
+        descriptors.extend(options.stdin);
+        let (environment, working_directory) =
+            surroundings(&keeper, &options.environment, options.clear_environment, options.working_directory);
+        let launch = Launch {
+            id: ID,
+            method: if keeper.can_fork() { options.method } else { StartMethod::Exec },
+            commands: false,
+            stdin: has_stdin,
+            environment,
+            working_directory,
+            limits: options.limits,
+            settings: Settings {
+                name: options.name,
+                depth: identity::depth() + 1,
+                role: Role::Process,
+                measured: false,
+                largest_result: LARGEST_RESULT,
+                daemon: options.daemon,
+                parent: identity::as_parent(),
+            },
+        };
+        for value in &job.shared {
+            let head = DownHead::put(value.number, &value.line, value.parts.len());
+            end.send(head, &value.line, &value.parts, || value.line.clone()).map_err(fresh_lane)?;
+        }
+        let line = Buffer::from(job.line);
+        end.send(job.head, &line, &job.parts, || line.clone()).map_err(fresh_lane)?;
+        end.publish().map_err(fresh_lane)?;
+        let mut client = keeper.client().map_err(system("reach the keeper"))?;
+        client.spawn(launch, descriptors).map_err(system("reach the keeper"))?;
+        let epoll = watch(&client, &end, [&stdout, &stderr]).map_err(system("watch a worker"))?;
+        let mut child = Child {
+            pid: 0,
+            epoll,
+            task: job.name,
+            client,
+            end,
+            limits: options.limits,
+            started: monotonic_nanos(),
+            stdout,
+            stderr,
+            answer: None,
+            exit: None,
+            verdict: None,
+        };
+        let process = child.wait_for_start()?;
+        Ok((child, process))
+    }
+
+    fn wait_for_start(&mut self) -> Result<OwnedFd, Error> {
+        loop {
+            match self.client.receive().map_err(|error| Error::system("hear from the keeper", error))? {
+                Incoming::Message(Notice::Started { pid, .. }, mut descriptors) => {
+                    self.pid = pid;
+                    let none = || Error::system("watch a process", Errno::EMFILE.into());
+                    return descriptors.pop().ok_or_else(none);
+                }
+                Incoming::Message(Notice::Failed { step, errno, .. }, _) => {
+                    return Err(Error::system(step.text(), io::Error::from_raw_os_error(errno)));
+                }
+                Incoming::Message(Notice::Exited { status, .. }, _) => {
+                    return Err(Kind::Broken(format!("the worker {status} while it started")).into());
+                }
+                Incoming::Message(Notice::Tasks { .. }, _) => {}
+                Incoming::End => return Err(Kind::Broken("the keeper died".to_owned()).into()),
+                Incoming::Empty => {
+                    let mut fds = [PollFd::new(self.client.socket(), PollFlags::POLLIN)];
+                    let _ = poll(&mut fds, pidfd::poll_timeout(None));
+                }
+            }
+        }
+    }
+
+    /// Takes in what has come: results, output, the exit. Never waits.
+    pub(crate) fn advance(&mut self) {
+        self.read_lane();
+        for capture in [&mut self.stdout, &mut self.stderr].into_iter().flatten() {
+            capture.read(|_| ());
+        }
+        while self.exit.is_none() {
+            match self.client.receive() {
+                Ok(Incoming::Message(Notice::Exited { status, usage, .. }, _)) => {
+                    self.exit = Some(Exit::Known(status, usage));
+                }
+                Ok(Incoming::Message(..)) => {}
+                Ok(Incoming::Empty) if self.client.keeper().is_alive() => return,
+                Ok(Incoming::Empty | Incoming::End) | Err(_) => self.exit = Some(Exit::Lost),
+            }
+        }
+        // What it wrote before it ended stands in the lane and in the pipes, and nothing more will come.
+        self.read_lane();
+        for capture in [&mut self.stdout, &mut self.stderr].into_iter().flatten() {
+            while capture_has_more(capture) {
+                capture.read(|_| ());
+            }
+        }
+    }
+
+    fn read_lane(&mut self) {
+        let answer = &mut self.answer;
+        let read = self.end.read(|arrival| {
+            *answer = Some(Answer {
+                kind: arrival.kind,
+                line: arrival.line.bytes().to_vec(),
+                parts: arrival.parts,
+            });
+        });
+        if let Err(breach) = read.and_then(|_| self.end.publish()) {
+            self.verdict.get_or_insert(TaskErrorKind::Breach { message: breach.to_string() });
+            let _ = self.client.signal(ID, Signal::SIGKILL, true);
+        }
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn exit_status(&self) -> Option<Option<ExitStatus>> {
+        self.exit.map(|exit| match exit {
+            Exit::Known(status, _) => Some(status),
+            Exit::Lost => None,
+        })
+    }
+
+    /// Waits until the process has ended, at most until `deadline`. True if it has.
+    pub(crate) fn wait(&mut self, deadline: Option<Instant>) -> bool {
+        loop {
+            // Armed before the look, so that nothing that comes after it goes unnoticed.
+            let lane = std::sync::Arc::clone(self.end.lane());
+            lane.host_bell().arm();
+            self.advance();
+            if self.exit.is_some() {
+                lane.host_bell().disarm();
+                return true;
+            }
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return false;
+            }
+            self.sleep(left);
+        }
+    }
+
+    fn sleep(&self, timeout: Option<Duration>) {
+        let mut events = [EpollEvent::empty(); 4];
+        // An error is a signal that came: look again.
+        let _ = self.epoll.wait(&mut events, pidfd::poll_timeout(timeout));
+    }
+
+    /// Kills the process and its group; `verdict` is why, if nothing else has ended it before.
+    pub(crate) fn kill(&mut self, verdict: Option<TaskErrorKind>) {
+        self.advance();
+        if self.exit.is_none() {
+            if let Some(verdict) = verdict.filter(|_| self.answer.is_none()) {
+                self.verdict.get_or_insert(verdict);
+            }
+            let _ = self.client.signal(ID, Signal::SIGKILL, true);
+        }
+    }
+
+    /// The value's bytes, or why there is none. The process has ended.
+    pub(crate) fn outcome(&mut self) -> Result<(Vec<u8>, Vec<Buffer>), TaskError> {
+        if let Some(answer) = self.answer.take_if(|answer| answer.kind == UpKind::Value) {
+            return Ok((answer.line, answer.parts));
+        }
+        let stderr = self.stderr.as_ref().map(Capture::text);
+        let kind = match (self.verdict.take(), &self.answer, self.exit) {
+            (Some(verdict), ..) => verdict,
+            (None, Some(answer), _) => verdict::of_result(answer.kind, &answer.line),
+            (None, None, Some(Exit::Known(status, _))) => {
+                verdict::of_death(status, self.end.lane().black_box(), &self.limits, stderr.as_deref())
+            }
+            (None, None, Some(Exit::Lost) | None) => TaskErrorKind::Lost,
+        };
+        Err(self.error(kind))
+    }
+
+    /// An error with what is known about this process.
+    pub(crate) fn error(&self, kind: TaskErrorKind) -> TaskError {
+        let usage = match self.exit {
+            Some(Exit::Known(_, usage)) => Ok(usage),
+            Some(Exit::Lost) => Err(Absent::KeeperDied),
+            None => Err(Absent::WorkerLivesOn),
+        };
+        let context = TaskContext {
+            pid: Some(self.pid),
+            attempt: 1,
+            attempts: 1,
+            elapsed: Some(Duration::from_nanos(monotonic_nanos().saturating_sub(self.started))),
+            usage,
+            stderr: self.stderr.as_ref().map(Capture::text).ok_or(Absent::NotCaptured),
+            ..TaskContext::not_started(&self.task, None)
+        };
+        TaskError::new(kind, context)
+    }
+}
+
+/// Nobody else has touched a lane whose worker does not exist yet.
+fn fresh_lane(breach: Breach) -> Error {
+    Error::system("write to shared memory", io::Error::other(breach))
+}
+
+/// All that can bring news of a process.
+fn watch(client: &Client, end: &HostEnd, captures: [&Option<Capture>; 2]) -> io::Result<Epoll> {
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+    let level = || EpollEvent::new(EpollFlags::EPOLLIN, 0);
+    epoll.add(client.socket(), level())?;
+    epoll.add(client.keeper().process(), level())?;
+    epoll.add(end.doorbell(), EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0))?;
+    // A pipe that has ended is closed, and so leaves the set.
+    captures.into_iter().flatten().filter_map(Capture::pipe).try_for_each(|pipe| epoll.add(pipe, level()))?;
+    Ok(epoll)
+}
+
+/// Environment and folder of a worker: what this process has, changed as the options say.
+pub(crate) fn surroundings(
+    keeper: &Keeper,
+    changes: &[(std::ffi::OsString, Option<std::ffi::OsString>)],
+    clear: bool,
+    folder: Option<std::path::PathBuf>,
+) -> (Option<Vec<(std::ffi::OsString, std::ffi::OsString)>>, Option<std::path::PathBuf>) {
+    let (environment, here) = keeper.changes();
+    let working_directory = folder.map(|folder| std::path::absolute(&folder).unwrap_or(folder)).or(here);
+    if changes.is_empty() && !clear {
+        return (environment, working_directory);
+    }
+    let mut variables: Vec<_> = if clear { Vec::new() } else { std::env::vars_os().collect() };
+    for (name, value) in changes {
+        variables.retain(|(other, _)| other != name);
+        variables.extend(value.clone().map(|value| (name.clone(), value)));
+    }
+    (Some(variables), working_directory)
+}
+
+/// Whether a pipe holds more now; a grandchild may hold it open for ever, so its end is not waited for.
+fn capture_has_more(capture: &Capture) -> bool {
+    let Some(pipe) = capture.pipe() else { return false };
+    let mut fds = [PollFd::new(pipe, PollFlags::POLLIN)];
+    poll(&mut fds, pidfd::poll_timeout(Some(Duration::ZERO))).is_ok_and(|ready| ready > 0)
+        && fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLIN))
+}

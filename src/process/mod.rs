@@ -1,0 +1,411 @@
+//! `Process`: one function in a process of its own.
+//!
+//! `child.rs` holds the state that waits and kills; `isolate.rs` and `dies.rs` build tests on it.
+//!
+//! Invariant: whatever the process does, every wait here ends when it does.
+
+pub(crate) mod child;
+mod current;
+pub(crate) mod dies;
+pub(crate) mod harness;
+mod isolate;
+mod leftovers;
+pub(crate) mod stdio;
+pub(crate) mod verdict;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Kind, TimedOut};
+use crate::link::frame::{Coding, DownHead, DownKind};
+use crate::link::request::StartMethod;
+use crate::sys::exit::ExitStatus;
+use crate::sys::pidfd::{self, Scope};
+use crate::sys::signal::Signal;
+use crate::task::arguments::{Task, Transfer};
+use crate::task::error::{Encoding, TaskError, TaskErrorKind};
+use crate::task::identity::{Descriptor, descriptor_of, descriptor_of_initializer};
+use crate::task::{codec, shared};
+
+use child::{Child, Job, Options};
+
+pub use current::{CurrentProcess, ParentProcess, current_process, parent_process};
+pub use dies::Dies;
+pub use isolate::{Isolate, Isolated, isolate};
+pub use stdio::Stdio;
+
+/// A function that runs in a process of its own.
+///
+/// Like `std::thread::JoinHandle`, but whatever the function does to its process — a segfault, an exit, an
+/// abort — is an `Err` that says so.
+///
+/// **Dropping the handle** leaves nothing behind: a process that is not a daemon is waited for, as Python
+/// does at the end of a program; a daemon is killed, and so is any process whose handle is dropped by a
+/// panic. If this program dies, by whatever signal, all of them are killed.
+///
+/// ```
+/// use watertight::Process;
+///
+/// fn add(a: i64, b: i64) -> i64 {
+///     a + b
+/// }
+///
+/// fn main() -> watertight::Result<()> {
+///     watertight::init();
+///     let process = Process::spawn(add, (1, 2))?;
+///     assert_eq!(process.join()?, 3);
+///     Ok(())
+/// }
+/// ```
+#[must_use = "dropping a Process waits for it; call `join` for its value"]
+pub struct Process<R> {
+    handle: ProcessHandle,
+    result: PhantomData<fn() -> R>,
+}
+
+/// A second handle on a process: to watch and end it from another thread, without its value.
+#[derive(Clone)]
+pub struct ProcessHandle(Arc<Inner>);
+
+struct Inner {
+    name: String,
+    daemon: bool,
+    pid: u32,
+    /// Readable when the process has ended.
+    process: OwnedFd,
+    child: Mutex<Child>,
+}
+
+/// Every process that was started and has a handle, for `active_children`.
+static CHILDREN: Mutex<Vec<Weak<Inner>>> = Mutex::new(Vec::new());
+
+impl<R: Transfer> Process<R> {
+    /// Runs `function` with `arguments`, a tuple, in a new process.
+    ///
+    /// # Errors
+    /// If [`init`](crate::init) was not called, the arguments cannot be encoded, or the process cannot be
+    /// made.
+    pub fn spawn<F, A>(function: F, arguments: A) -> Result<Process<R>, Error>
+    where
+        F: Task<A, Output = R>,
+        A: Transfer,
+    {
+        Process::builder().spawn(function, arguments)
+    }
+
+    /// Waits for the process to end, and returns the function's value or how it died.
+    ///
+    /// # Errors
+    /// [`TaskError`] says how the function ended, if not with a value.
+    pub fn join(self) -> Result<R, TaskError> {
+        let mut child = self.handle.0.lock();
+        child.wait(None);
+        finish(&mut child)
+    }
+
+    /// Like `join`, but gives the handle back if the process has not ended after `timeout`.
+    ///
+    /// # Errors
+    /// The outer error holds the handle; the inner one is that of `join`.
+    pub fn join_timeout(self, timeout: Duration) -> Result<Result<R, TaskError>, TimedOut<Process<R>>> {
+        let mut child = self.handle.0.lock();
+        if !child.wait(Instant::now().checked_add(timeout)) {
+            drop(child);
+            return Err(TimedOut::new(self));
+        }
+        Ok(finish(&mut child))
+    }
+}
+
+fn finish<R: Transfer>(child: &mut Child) -> Result<R, TaskError> {
+    let (line, parts) = child.outcome()?;
+    codec::decode(&line, parts).map_err(|error| {
+        child.error(TaskErrorKind::Encoding { what: Encoding::DecodeResult, message: error.to_string() })
+    })
+}
+
+impl Process<()> {
+    /// A builder with all options.
+    pub fn builder() -> ProcessBuilder {
+        ProcessBuilder { options: Options::default(), name: None }
+    }
+}
+
+impl<R> Process<R> {
+    /// A second handle, to end the process from another thread.
+    pub fn handle(&self) -> ProcessHandle {
+        self.handle.clone()
+    }
+}
+
+impl<R> std::ops::Deref for Process<R> {
+    type Target = ProcessHandle;
+
+    fn deref(&self) -> &ProcessHandle {
+        &self.handle
+    }
+}
+
+impl<R> fmt::Debug for Process<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.handle.fmt(f)
+    }
+}
+
+impl<R> Drop for Process<R> {
+    fn drop(&mut self) {
+        let mut child = self.handle.0.lock();
+        if self.handle.0.daemon || std::thread::panicking() {
+            child.kill(None);
+        }
+        child.wait(None);
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ProcessHandle {
+    /// Its name: what the builder was given, or `Process-1`, `Process-2` and so on.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.0.pid
+    }
+
+    /// Whether it is killed, not waited for, when its handle is dropped.
+    pub fn is_daemon(&self) -> bool {
+        self.0.daemon
+    }
+
+    /// Whether it has not ended yet.
+    pub fn is_alive(&self) -> bool {
+        !pidfd::wait_for_end(self.0.process.as_fd(), Some(Duration::ZERO)).unwrap_or(true)
+    }
+
+    /// How it ended; `None` while it lives, or if the keeper, which would know, was killed with it.
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        if self.is_alive() {
+            return None;
+        }
+        // The keeper is about to tell.
+        let mut child = self.0.lock();
+        child.wait(None);
+        child.exit_status().flatten()
+    }
+
+    /// A descriptor that becomes readable when the process ends, for `poll` and its kin.
+    ///
+    /// A function whose result is larger than 256 KiB does not end before `join` takes it.
+    pub fn sentinel(&self) -> BorrowedFd<'_> {
+        self.0.process.as_fd()
+    }
+
+    /// Asks it to end, by SIGTERM. Nothing happens if it has ended.
+    ///
+    /// # Errors
+    /// If the kernel refuses, as for a process that changed its user.
+    pub fn terminate(&self) -> Result<(), Error> {
+        self.signal(Signal::SIGTERM)
+    }
+
+    /// Kills it, by SIGKILL. Its process group, and with it its own children, ends too.
+    ///
+    /// # Errors
+    /// As `terminate`.
+    pub fn kill(&self) -> Result<(), Error> {
+        self.signal(Signal::SIGKILL)
+    }
+
+    /// Interrupts it, by SIGINT.
+    ///
+    /// # Errors
+    /// As `terminate`.
+    pub fn interrupt(&self) -> Result<(), Error> {
+        self.signal(Signal::SIGINT)
+    }
+
+    /// Sends it any signal.
+    ///
+    /// # Errors
+    /// As `terminate`.
+    pub fn signal(&self, signal: Signal) -> Result<(), Error> {
+        pidfd::send_signal(self.0.process.as_fd(), signal, Scope::Process)
+            .map_err(|error| Error::system("send a signal", error))
+    }
+}
+
+impl fmt::Debug for ProcessHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Process({:?}, pid {})", self.0.name, self.0.pid)
+    }
+}
+
+/// The processes that were started here, have a handle, and have not ended.
+pub fn active_children() -> Vec<ProcessHandle> {
+    let mut children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
+    children.retain(|child| child.strong_count() > 0);
+    children.iter().filter_map(Weak::upgrade).map(ProcessHandle).filter(ProcessHandle::is_alive).collect()
+}
+
+/// Options of a process. Made by [`Process::builder`].
+#[derive(Debug)]
+#[must_use = "a builder does nothing until `spawn`"]
+pub struct ProcessBuilder {
+    options: Options,
+    name: Option<String>,
+}
+
+impl ProcessBuilder {
+    /// Its name, shown by `ps` and in errors.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Whether it is killed, not waited for, when its handle is dropped. Off by default.
+    pub fn daemon(mut self, daemon: bool) -> Self {
+        self.options.daemon = daemon;
+        self
+    }
+
+    /// Sets an environment variable for it.
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.options.environment.push((name.into(), Some(value.into())));
+        self
+    }
+
+    /// Takes a variable out of its environment.
+    pub fn env_remove(mut self, name: impl Into<OsString>) -> Self {
+        self.options.environment.push((name.into(), None));
+        self
+    }
+
+    /// Gives it no variables but those set with `env`.
+    pub fn env_clear(mut self) -> Self {
+        self.options.clear_environment = true;
+        self.options.environment.clear();
+        self
+    }
+
+    /// The folder that it runs in; this program's by default.
+    pub fn current_dir(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.options.working_directory = Some(folder.into());
+        self
+    }
+
+    /// What it reads from stdin; nothing by default.
+    pub fn stdin(mut self, fd: impl Into<OwnedFd>) -> Self {
+        self.options.stdin = Some(fd.into());
+        self
+    }
+
+    /// Where its stdout goes; where this program's goes by default.
+    pub fn stdout(mut self, stdio: impl Into<Stdio>) -> Self {
+        self.options.stdout = stdio.into();
+        self
+    }
+
+    /// Where its stderr goes; where this program's goes by default. If it is captured, errors show its last
+    /// lines.
+    pub fn stderr(mut self, stdio: impl Into<Stdio>) -> Self {
+        self.options.stderr = stdio.into();
+        self
+    }
+
+    /// The most private memory it may use, in bytes: heap, not stacks or shared arrays (`RLIMIT_DATA`).
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.options.limits.memory = Some(bytes);
+        self
+    }
+
+    /// The most processor time it may use.
+    pub fn cpu_limit(mut self, limit: Duration) -> Self {
+        self.options.limits.cpu_time = Some(limit);
+        self
+    }
+
+    /// Whether its process is forked by the keeper, or executed anew.
+    pub fn start_method(mut self, method: StartMethod) -> Self {
+        self.options.method = method;
+        self
+    }
+
+    /// Runs `function` with `arguments`, a tuple, in a new process.
+    ///
+    /// # Errors
+    /// As [`Process::spawn`].
+    pub fn spawn<F, A, R>(self, function: F, arguments: A) -> Result<Process<R>, Error>
+    where
+        F: Task<A, Output = R>,
+        A: Transfer,
+        R: Transfer,
+    {
+        static COUNT: AtomicU64 = AtomicU64::new(1);
+        let job = Job::encode(function, arguments)?;
+        let default_name = || format!("Process-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = self.name.unwrap_or_else(default_name);
+        let daemon = self.options.daemon;
+        let (child, process) = Child::start(Options { name: name.clone(), ..self.options }, job)?;
+        let inner = Arc::new(Inner { name, daemon, pid: child.pid, process, child: Mutex::new(child) });
+        let mut children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
+        children.retain(|child| child.strong_count() > 0);
+        children.push(Arc::downgrade(&inner));
+        Ok(Process { handle: ProcessHandle(inner), result: PhantomData })
+    }
+}
+
+impl Job {
+    /// Encodes a function and its arguments for one worker of the same executable.
+    pub(crate) fn encode<F, A>(function: F, arguments: A) -> Result<Job, Error>
+    where
+        F: Task<A>,
+        A: Transfer,
+        F::Output: Transfer,
+    {
+        Job::encode_for(descriptor_of::<F, A>(function), arguments)
+    }
+
+    /// Encodes an initializer and its arguments.
+    pub(crate) fn encode_initializer<F, A>(function: F, arguments: A) -> Result<Job, Error>
+    where
+        F: Task<A>,
+        A: Transfer,
+        F::Output: Send + Sync + 'static,
+    {
+        Job::encode_for(descriptor_of_initializer::<F, A>(function), arguments)
+    }
+
+    fn encode_for<A: Transfer>(descriptor: &'static Descriptor, arguments: A) -> Result<Job, Error> {
+        let offset = descriptor.offset().map_err(|error| Kind::Task(error.to_string()))?;
+        let (mut line, mut parts) = (vec![0; 4], Vec::new());
+        let (encoded, shared) =
+            shared::numbering::<A, _>(|| codec::encode(&arguments, &mut line, &mut parts, codec::MAX_LINE));
+        encoded.map_err(|error| Kind::Task(format!("cannot encode the arguments: {error}")))?;
+        let length = (line.len() - 4) as u32;
+        line[..4].copy_from_slice(&length.to_le_bytes());
+        let head = DownHead {
+            kind: DownKind::Tasks,
+            coding: Coding::Offset,
+            parts: parts.len() as u8,
+            count: 1,
+            first: 0,
+            line: line.len() as u64,
+            function: offset,
+            timeout: 0,
+        };
+        Ok(Job { name: (descriptor.name)().to_owned(), head, line, parts, shared })
+    }
+}

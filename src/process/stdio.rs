@@ -1,0 +1,181 @@
+//! Where a worker's output goes, and what the host keeps of it.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::sys::fd;
+
+/// Where a process's stdout or stderr goes.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub enum Stdio {
+    /// Where this program's own goes.
+    #[default]
+    Inherit,
+    /// Nowhere.
+    Null,
+    /// Into this program's memory, up to 16 MiB; what comes after is read and forgotten.
+    Capture,
+    /// Into this file, pipe or terminal.
+    Fd(OwnedFd),
+}
+
+impl From<File> for Stdio {
+    fn from(file: File) -> Stdio {
+        Stdio::Fd(file.into())
+    }
+}
+
+impl From<OwnedFd> for Stdio {
+    fn from(fd: OwnedFd) -> Stdio {
+        Stdio::Fd(fd)
+    }
+}
+
+/// The most that is captured of one stream.
+const MOST_CAPTURED: usize = 16 << 20;
+
+/// One of the two output streams, by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stream {
+    Stdout = 1,
+    Stderr = 2,
+}
+
+impl Stdio {
+    /// The worker's end, and the pipe that captures it if it is captured.
+    pub(crate) fn open(self, stream: Stream) -> io::Result<(OwnedFd, Option<Capture>)> {
+        match self {
+            Stdio::Inherit => Ok((fd::standard_stream(stream as i32)?, None)),
+            Stdio::Null => Ok((File::options().read(true).write(true).open("/dev/null")?.into(), None)),
+            Stdio::Fd(fd) => Ok((fd, None)),
+            Stdio::Capture => {
+                let (pipe, end) = fd::pipe()?;
+                Ok((
+                    end,
+                    Some(Capture {
+                        pipe: Some(pipe),
+                        bytes: Vec::new(),
+                        most: MOST_CAPTURED,
+                        keep: Keep::First,
+                    }),
+                ))
+            }
+        }
+    }
+}
+
+/// What a pipe brought.
+#[derive(Debug)]
+pub(crate) struct Capture {
+    /// `None` after its end.
+    pipe: Option<File>,
+    bytes: Vec<u8>,
+    most: usize,
+    keep: Keep,
+}
+
+/// Which bytes are kept of more than there is room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keep {
+    First,
+    Last,
+}
+
+impl Capture {
+    /// Keeps the last `most` bytes that come through a new pipe; the worker's end goes with it.
+    pub(crate) fn tail(most: usize) -> io::Result<(OwnedFd, Capture)> {
+        let (pipe, end) = fd::pipe()?;
+        Ok((end, Capture { pipe: Some(pipe), bytes: Vec::new(), most, keep: Keep::Last }))
+    }
+
+    /// The pipe, until its end.
+    pub(crate) fn pipe(&self) -> Option<BorrowedFd<'_>> {
+        self.pipe.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Reads what is there, without waiting, and hands it to `also`. Reads a bounded amount, so that a
+    /// process that writes for ever does not keep its reader.
+    pub(crate) fn read(&mut self, mut also: impl FnMut(&[u8])) {
+        let mut buffer = [0; 16 * 1024];
+        for _ in 0..8 {
+            let Some(pipe) = &mut self.pipe else { return };
+            match pipe.read(&mut buffer) {
+                Ok(0) => self.pipe = None,
+                Ok(count) => {
+                    also(&buffer[..count]);
+                    self.keep(&buffer[..count]);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        match self.keep {
+            Keep::First => {
+                let room = self.most - self.bytes.len();
+                self.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            }
+            Keep::Last => {
+                self.bytes.extend_from_slice(bytes);
+                // Cut seldom: moving the rest costs.
+                if self.bytes.len() > 2 * self.most {
+                    self.bytes.drain(..self.bytes.len() - self.most);
+                }
+            }
+        }
+    }
+
+    /// What was kept; of the last bytes, whole lines where a line begins among them.
+    pub(crate) fn text(&self) -> String {
+        let bytes = match self.keep {
+            Keep::First => &self.bytes[..],
+            Keep::Last => last_lines(&self.bytes, self.most),
+        };
+        String::from_utf8_lossy(bytes).into_owned()
+    }
+
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+fn last_lines(bytes: &[u8], most: usize) -> &[u8] {
+    if bytes.len() <= most {
+        return bytes;
+    }
+    let tail = &bytes[bytes.len() - most..];
+    let start = tail.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    if start == tail.len() { tail } else { &tail[start..] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn the_tail_of_a_stream_is_its_last_whole_lines() {
+        let (end, mut tail) = Capture::tail(20).unwrap();
+        let mut end = File::from(end);
+        let mut seen = 0;
+        for number in 0..10_000 {
+            writeln!(end, "line {number}").unwrap();
+            tail.read(|bytes| seen += bytes.len());
+        }
+        assert_eq!(tail.text(), "line 9999\n");
+        drop(end);
+        tail.read(|_| ());
+        assert!(tail.pipe().is_none() && seen > 80_000);
+    }
+
+    #[test]
+    fn a_line_without_end_is_kept_as_far_as_there_is_room() {
+        assert_eq!(last_lines(b"abcdefgh", 3), b"fgh");
+        assert_eq!(last_lines(b"ab\ncdefgh\n", 3), b"gh\n");
+        assert_eq!(last_lines(b"ab", 3), b"ab");
+    }
+}
