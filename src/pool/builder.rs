@@ -1,0 +1,338 @@
+//! Options of a pool.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Kind};
+use crate::keeper::handle::{Executable, Keeper};
+use crate::link::request::StartMethod;
+use crate::process::child::Job as FirstJob;
+use crate::sys::cpu::cpu_count;
+use crate::sys::limits::Limits;
+use crate::task::arguments::{Task, Transfer};
+
+use super::Pool;
+use super::core::Core;
+use super::driver::Driver;
+use super::machine::{Config, Machine};
+use super::state::State;
+
+/// Where a pool's workers write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Output {
+    /// Where this program's own stream goes.
+    Inherit,
+    /// To this program's stderr.
+    Stderr,
+    /// Nowhere. The last lines of stderr are kept for errors all the same.
+    Null,
+}
+
+/// Everything that can be chosen.
+#[derive(Clone, Debug)]
+pub(super) struct Options {
+    pub(super) name: String,
+    pub(super) workers: usize,
+    pub(super) spares: usize,
+    pub(super) chunk: Option<u32>,
+    pub(super) max_tasks_per_worker: Option<u64>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) grace: Duration,
+    pub(super) attempts: u32,
+    pub(super) backoff: Duration,
+    pub(super) limits: Limits,
+    pub(super) largest_argument: u64,
+    pub(super) largest_result: u64,
+    pub(super) max_pending: u64,
+    pub(super) buffer: usize,
+    pub(super) working_directory: Option<PathBuf>,
+    pub(super) environment: Vec<(OsString, Option<OsString>)>,
+    pub(super) clear_environment: bool,
+    pub(super) method: StartMethod,
+    pub(super) stdout: Output,
+    pub(super) stderr: Output,
+    pub(super) measured: bool,
+}
+
+/// Bytes that a worker is given ahead: what its ring holds.
+const BYTES_AHEAD: usize = crate::link::lane::RING_WORDS * 8;
+
+/// A builder of pools. Made by [`Pool::builder`].
+///
+/// ```
+/// use std::time::Duration;
+/// use watertight::Pool;
+///
+/// fn main() -> watertight::Result<()> {
+///     watertight::init();
+///     let pool = Pool::builder()
+///         .workers(2)
+///         .timeout(Duration::from_secs(5))
+///         .attempts(2)
+///         .memory_limit(256 << 20)
+///         .start()?;
+///     assert_eq!(pool.apply(|x: i64| x + 1, (1,))?, 2);
+///     Ok(())
+/// }
+/// ```
+#[must_use = "a builder does nothing until `start`"]
+pub struct PoolBuilder {
+    options: Options,
+    executable: Executable,
+    initializer: Option<Result<FirstJob, Error>>,
+}
+
+impl Default for PoolBuilder {
+    fn default() -> PoolBuilder {
+        let options = Options {
+            name: "pool".to_owned(),
+            workers: cpu_count(),
+            spares: 0,
+            chunk: None,
+            max_tasks_per_worker: None,
+            timeout: None,
+            grace: Duration::from_millis(200),
+            attempts: 1,
+            backoff: Duration::from_millis(10),
+            limits: Limits::default(),
+            largest_argument: 1 << 30,
+            largest_result: 1 << 30,
+            max_pending: 1 << 16,
+            buffer: 4096,
+            working_directory: None,
+            environment: Vec::new(),
+            clear_environment: false,
+            method: StartMethod::Fork,
+            stdout: Output::Inherit,
+            stderr: Output::Inherit,
+            measured: false,
+        };
+        PoolBuilder { options, executable: Executable::Own, initializer: None }
+    }
+}
+
+impl PoolBuilder {
+    /// How many workers; [`cpu_count`] by default.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.options.workers = workers;
+        self
+    }
+
+    /// How many more processes stand ready, to take the place of a worker that dies. None by default.
+    pub fn spare_workers(mut self, spares: usize) -> Self {
+        self.options.spares = spares;
+        self
+    }
+
+    /// The executable that the workers run; this one by default. It must be built with this library, and its
+    /// `main` must call [`init`](crate::init) first.
+    pub fn worker(mut self, path: impl Into<PathBuf>) -> Self {
+        self.executable = Executable::Path(path.into());
+        self
+    }
+
+    /// The pool's name, which its workers carry in `ps` and in events.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.options.name = name.into();
+        self
+    }
+
+    /// Runs in each worker before its first task, with these arguments, a tuple. What it returns is there
+    /// for the tasks as [`worker::state`](crate::worker::state). An initializer that panics, exits or
+    /// crashes makes the pool fail after a few tries.
+    pub fn initializer<F, A>(mut self, function: F, arguments: A) -> Self
+    where
+        F: Task<A>,
+        A: Transfer,
+        F::Output: Send + Sync + 'static,
+    {
+        self.initializer = Some(FirstJob::encode_initializer(function, arguments));
+        self
+    }
+
+    /// How many tasks travel together. By default as many as are quick enough; a crash costs one task all
+    /// the same.
+    pub fn chunk_size(mut self, tasks: u32) -> Self {
+        self.options.chunk = Some(tasks);
+        self
+    }
+
+    /// After how many tasks a worker is replaced by a fresh one. Never by default.
+    pub fn max_tasks_per_worker(mut self, tasks: u64) -> Self {
+        self.options.max_tasks_per_worker = Some(tasks);
+        self
+    }
+
+    /// How long a task may run. When the time is over, [`task::cancelled`](crate::task::cancelled) becomes
+    /// true for it; after the grace time its worker is killed. No limit by default.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.options.timeout = Some(timeout);
+        self
+    }
+
+    /// How long a task that timed out or was cancelled may take to stop by itself; 200 ms by default.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.options.grace = grace;
+        self
+    }
+
+    /// How often a task is tried that panics, crashes or times out; once by default. Only for tasks that
+    /// may run twice.
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.options.attempts = attempts;
+        self
+    }
+
+    /// How long to wait before the second attempt; twice as long before each further one. 10 ms by default.
+    pub fn backoff(mut self, backoff: Duration) -> Self {
+        self.options.backoff = backoff;
+        self
+    }
+
+    /// The most private memory that a worker may use, in bytes: heap, not stacks or shared arrays
+    /// (`RLIMIT_DATA`).
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.options.limits.memory = Some(bytes);
+        self
+    }
+
+    /// The most processor time that a task may use.
+    pub fn cpu_limit(mut self, limit: Duration) -> Self {
+        self.options.limits.cpu_time = Some(limit);
+        self
+    }
+
+    /// The largest encoded arguments of a task, in bytes; 1 GiB by default, at most 4 GiB without `Bytes`.
+    pub fn largest_argument(mut self, bytes: u64) -> Self {
+        self.options.largest_argument = bytes;
+        self
+    }
+
+    /// The largest encoded result of a task, in bytes; 1 GiB by default. The most that a worker can make
+    /// this program hold for a task.
+    pub fn largest_result(mut self, bytes: u64) -> Self {
+        self.options.largest_result = bytes;
+        self
+    }
+
+    /// How many tasks may be submitted and not done; a submission beyond that waits. 65,536 by default.
+    pub fn max_pending(mut self, tasks: u64) -> Self {
+        self.options.max_pending = tasks;
+        self
+    }
+
+    /// How many outcomes the lazy iterators let run ahead of their reader; 4,096 by default.
+    pub fn buffer(mut self, outcomes: usize) -> Self {
+        self.options.buffer = outcomes;
+        self
+    }
+
+    /// The folder that the workers run in; this program's by default.
+    pub fn current_dir(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.options.working_directory = Some(folder.into());
+        self
+    }
+
+    /// Sets an environment variable for the workers.
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.options.environment.push((name.into(), Some(value.into())));
+        self
+    }
+
+    /// Takes a variable out of the workers' environment.
+    pub fn env_remove(mut self, name: impl Into<OsString>) -> Self {
+        self.options.environment.push((name.into(), None));
+        self
+    }
+
+    /// Gives the workers no variables but those set with `env`.
+    pub fn env_clear(mut self) -> Self {
+        self.options.clear_environment = true;
+        self.options.environment.clear();
+        self
+    }
+
+    /// Where the workers' stdout goes; where this program's goes by default.
+    pub fn stdout(mut self, output: Output) -> Self {
+        self.options.stdout = output;
+        self
+    }
+
+    /// Where the workers' stderr goes; where this program's goes by default.
+    pub fn stderr(mut self, output: Output) -> Self {
+        self.options.stderr = output;
+        self
+    }
+
+    /// Whether the workers' processes are forked by the keeper, or executed anew.
+    pub fn start_method(mut self, method: StartMethod) -> Self {
+        self.options.method = method;
+        self
+    }
+
+    /// Has each outcome carry when and where the task ran.
+    #[cfg(feature = "cli")]
+    pub(crate) fn measured(mut self) -> Self {
+        self.options.measured = true;
+        self
+    }
+
+    /// Starts the pool.
+    ///
+    /// # Errors
+    /// If an option makes no sense, [`init`](crate::init) was not called, the worker executable is missing
+    /// or is none, or the machine is full. Workers that die before they are ready show in the outcomes of
+    /// the tasks.
+    pub fn start(self) -> Result<Pool, Error> {
+        self.check()?;
+        let PoolBuilder { options, executable, initializer } = self;
+        let initializer = initializer.transpose()?;
+        let keeper = Keeper::of(&executable)?;
+        if initializer.is_some() && !keeper.is_same_build() {
+            return Err(Kind::Option("an initializer needs workers of the same executable".to_owned()).into());
+        }
+        let client = keeper.client().map_err(|error| Error::system("reach the keeper", error))?;
+        let config = Config {
+            workers: options.workers,
+            spares: options.spares,
+            max_tasks_per_worker: options.max_tasks_per_worker,
+            grace: options.grace,
+            backoff: options.backoff,
+            initializer: initializer.is_some(),
+            bytes_ahead: BYTES_AHEAD,
+            chunk: options.chunk,
+        };
+        let mut first = Vec::new();
+        let machine = Machine::new(config, Instant::now(), &mut first);
+        let mut state = State::new(machine, options.limits, options.measured);
+        state.deferred.extend(first);
+        let core = Arc::new(Core::new(state)?);
+        let mut driver = Driver::new(Arc::clone(&core), options.clone(), executable, initializer, client)
+            .map_err(|error| Error::system("make a pool", error))?;
+        driver.start_all();
+        let thread = std::thread::Builder::new()
+            .name("watertight-driver".to_owned())
+            .spawn(move || driver.run())
+            .map_err(|error| Error::system("start a thread", error))?;
+        Ok(Pool::started(core, options, keeper, thread))
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let options = &self.options;
+        let zero = [
+            (options.workers == 0, "a pool needs at least one worker"),
+            (options.chunk == Some(0), "a chunk holds at least one task"),
+            (options.max_tasks_per_worker == Some(0), "a worker runs at least one task"),
+            (options.attempts == 0, "a task has at least one attempt"),
+            (options.buffer == 0, "the lazy iterators need room for at least one outcome"),
+            (options.max_pending == 0, "at least one task must be allowed to be pending"),
+        ];
+        match zero.into_iter().find(|(wrong, _)| *wrong) {
+            Some((_, text)) => Err(Kind::Option(text.to_owned()).into()),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The thread on which completion callbacks run: they may take long, submit more, and panic.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::{JoinHandle, ThreadId};
+
+use crate::sys::signal;
+
+use super::job::Job;
+
+/// The thread, once there was a first callback. There are never more callbacks in its queue than pending
+/// submissions.
+#[derive(Default)]
+pub(super) struct Callbacks(Option<(Sender<Job>, JoinHandle<()>)>);
+
+thread_local! {
+    static IS_CALLBACK_THREAD: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Whether the calling thread runs a callback.
+pub(super) fn is_callback_thread() -> bool {
+    IS_CALLBACK_THREAD.get()
+}
+
+impl Callbacks {
+    /// Has the callbacks of these jobs called.
+    pub(super) fn call(&mut self, jobs: Vec<Job>) {
+        for job in jobs.into_iter().filter(|job| job.completion.is_some()) {
+            if self.0.is_none() {
+                self.0 = start();
+            }
+            match &self.0 {
+                // It never ends while the sender lives: panics are caught.
+                Some((sender, _)) => drop(sender.send(job)),
+                // No thread can be had: late is better than never.
+                None => run(job),
+            }
+        }
+    }
+
+    /// Waits for those that are still to be called, unless one of them is waiting for this.
+    pub(super) fn finish(self: &mut Callbacks) {
+        if let Some((sender, thread)) = self.0.take() {
+            drop(sender);
+            // The last handle of the pool may have been dropped by a callback.
+            if thread.thread().id() != current() {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+fn current() -> ThreadId {
+    std::thread::current().id()
+}
+
+fn start() -> Option<(Sender<Job>, JoinHandle<()>)> {
+    let (sender, receiver) = channel::<Job>();
+    let body = move || {
+        signal::block_all_in_this_thread();
+        IS_CALLBACK_THREAD.set(true);
+        receiver.into_iter().for_each(run);
+    };
+    let thread = std::thread::Builder::new().name("watertight-callbacks".to_owned()).spawn(body);
+    thread.ok().map(|thread| (sender, thread))
+}
+
+fn run(job: Job) {
+    let Some(completion) = job.completion else { return };
+    if catch_unwind(AssertUnwindSafe(|| completion(job.mailbox))).is_err() {
+        tracing::error!(task = &*job.task, "a completion callback panicked");
+    }
+}

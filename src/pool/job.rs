@@ -1,0 +1,162 @@
+//! One submission: what has come of it, and who waits for it.
+
+use std::task::Waker;
+use std::thread::Thread;
+
+use bytes::Bytes as Buffer;
+
+use crate::link::frame::Measure;
+use crate::link::host_end::lines;
+use crate::task::error::TaskError;
+
+use super::batch::Name;
+
+/// What became of one task, still as bytes.
+#[derive(Debug)]
+pub(super) enum Content<'a> {
+    Line(&'a [u8]),
+    Large(Buffer, Vec<Buffer>),
+    Error(TaskError),
+}
+
+/// What is told of a task that was measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts {
+    pub(crate) attempt: u32,
+    pub(crate) pid: u32,
+    pub(crate) measure: Option<Measure>,
+}
+
+/// Outcomes that nobody has taken yet.
+#[derive(Debug, Default)]
+pub(super) struct Mailbox {
+    /// Small values as they stood in the lane.
+    pub(super) words: Vec<u64>,
+    runs: Vec<Run>,
+    others: Vec<Other>,
+}
+
+/// Small values of tasks that follow each other.
+#[derive(Debug)]
+struct Run {
+    first: u64,
+    count: u32,
+    /// Where they end among the words.
+    end: usize,
+}
+
+/// Anything else.
+#[derive(Debug)]
+struct Other {
+    index: u64,
+    outcome: Result<(Buffer, Vec<Buffer>), TaskError>,
+    facts: Option<Facts>,
+}
+
+impl Mailbox {
+    /// The words at the end are the values of `count` tasks from `first` on.
+    pub(super) fn push_run(&mut self, first: u64, count: u32) {
+        self.runs.push(Run { first, count, end: self.words.len() });
+    }
+
+    pub(super) fn push_large(&mut self, index: u64, line: Buffer, parts: Vec<Buffer>, facts: Option<Facts>) {
+        self.others.push(Other { index, outcome: Ok((line, parts)), facts });
+    }
+
+    pub(super) fn push_error(&mut self, index: u64, error: TaskError, facts: Option<Facts>) {
+        self.others.push(Other { index, outcome: Err(error), facts });
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.runs.is_empty() && self.others.is_empty()
+    }
+
+    /// How many outcomes it holds.
+    pub(super) fn len(&self) -> u64 {
+        self.runs.iter().map(|run| u64::from(run.count)).sum::<u64>() + self.others.len() as u64
+    }
+
+    pub(super) fn has_errors(&self) -> bool {
+        self.others.iter().any(|other| other.outcome.is_err())
+    }
+
+    /// Takes everything, and leaves the emptied `other` in its place for its capacity.
+    pub(super) fn swap(&mut self, other: &mut Mailbox) {
+        other.clear();
+        std::mem::swap(self, other);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.words.clear();
+        self.runs.clear();
+        self.others.clear();
+    }
+
+    /// Hands everything to `take`, and is empty then.
+    #[inline]
+    pub(super) fn take_all(&mut self, mut take: impl FnMut(u64, Content<'_>, Option<Facts>)) {
+        let mut start = 0;
+        for run in self.runs.drain(..) {
+            let values = lines(&self.words[start..run.end]);
+            (run.first..run.first + u64::from(run.count)).zip(values).for_each(|(index, line)| {
+                take(index, Content::Line(line), None);
+            });
+            start = run.end;
+        }
+        self.words.clear();
+        for other in self.others.drain(..) {
+            let content = match other.outcome {
+                Ok((line, parts)) => Content::Large(line, parts),
+                Err(error) => Content::Error(error),
+            };
+            take(other.index, content, other.facts);
+        }
+    }
+}
+
+/// What happens when all of a submission has come.
+pub(super) type Completion = Box<dyn FnOnce(Mailbox) + Send>;
+
+/// One submission.
+pub(super) struct Job {
+    pub(super) task: Name,
+    /// Submitted and not delivered.
+    pub(super) outstanding: u64,
+    /// Nothing more will be submitted.
+    pub(super) sealed: bool,
+    /// Nobody wants what still comes.
+    pub(super) detached: bool,
+    pub(super) mailbox: Mailbox,
+    /// Threads that sleep until there is news.
+    pub(super) sleepers: Vec<Thread>,
+    pub(super) waker: Option<Waker>,
+    pub(super) completion: Option<Completion>,
+}
+
+impl Job {
+    pub(super) fn new(task: Name) -> Job {
+        Job {
+            task,
+            outstanding: 0,
+            sealed: false,
+            detached: false,
+            mailbox: Mailbox::default(),
+            sleepers: Vec::new(),
+            waker: None,
+            completion: None,
+        }
+    }
+
+    /// Whether all of it has come.
+    pub(super) fn is_complete(&self) -> bool {
+        self.sealed && self.outstanding == 0
+    }
+
+    /// Wakes whoever sleeps on news of it.
+    pub(super) fn wake(&mut self) {
+        self.sleepers.drain(..).for_each(|thread| thread.unpark());
+        if let Some(waker) = self.waker.take_if(|_| self.sealed && self.outstanding == 0) {
+            waker.wake();
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What the machine knows of one worker.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::{Span, Verdict};
+
+/// How far a worker is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// No process, and none wanted.
+    Vacant,
+    /// No process; one will be started then.
+    Delayed(Instant),
+    /// Its initializer runs.
+    Initializing,
+    /// Takes tasks.
+    Working,
+    /// Told to exit when its lane is empty.
+    Leaving,
+    /// Told to be killed.
+    Ending,
+}
+
+/// The running item was told to stop.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Condemned {
+    pub(super) verdict: Verdict,
+    /// When the grace time is over; `None` once the kill is ordered.
+    pub(super) kill_at: Option<Instant>,
+}
+
+/// One worker, or the place where one will stand.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) phase: Phase,
+    /// Takes tasks only when another worker is gone.
+    pub(super) spare: bool,
+    /// In flight, in the order of the lane.
+    pub(super) spans: VecDeque<Span>,
+    pub(super) in_flight: u32,
+    pub(super) bytes: usize,
+    /// Tasks given to this process so far.
+    pub(super) given: u64,
+    /// Whether this process has settled anything.
+    pub(super) proven: bool,
+    /// When it last made progress, or was given a first task: no running item began earlier.
+    pub(super) since: Instant,
+    /// When its process was started.
+    pub(super) started: Instant,
+    /// Nanoseconds an item, lately; 0 if not known.
+    pub(super) pace: f64,
+    /// How many items it may have in flight; follows the pace with a delay.
+    pub(super) allowed: u32,
+    pub(super) condemned: Option<Condemned>,
+    pub(super) taking_back: bool,
+    /// A take-back brought nothing, so another will not until it makes progress.
+    pub(super) settled_in: bool,
+}
+
+/// How much work a worker is given ahead.
+const AHEAD: f64 = 2_000_000.0;
+
+/// Items that take longer are given one by one.
+const LONG: f64 = 10_000_000.0;
+
+/// The most items in flight at one worker.
+const MOST_AHEAD: f64 = 16_384.0;
+
+impl Worker {
+    pub(super) fn new(spare: bool, now: Instant) -> Worker {
+        Worker {
+            phase: Phase::Vacant,
+            spare,
+            spans: VecDeque::new(),
+            in_flight: 0,
+            bytes: 0,
+            given: 0,
+            proven: false,
+            since: now,
+            started: now,
+            pace: 0.0,
+            allowed: 1,
+            condemned: None,
+            taking_back: false,
+            settled_in: false,
+        }
+    }
+
+    /// A new process stands here; what was learnt of the tasks' pace stays.
+    pub(super) fn start(&mut self, phase: Phase, now: Instant) {
+        debug_assert!(self.spans.is_empty() && self.in_flight == 0);
+        self.phase = phase;
+        self.given = 0;
+        self.bytes = 0;
+        self.proven = false;
+        self.since = now;
+        self.started = now;
+        self.condemned = None;
+        self.taking_back = false;
+        self.settled_in = false;
+    }
+
+    pub(super) fn has_process(&self) -> bool {
+        !matches!(self.phase, Phase::Vacant | Phase::Delayed(_))
+    }
+
+    pub(super) fn is_working(&self) -> bool {
+        self.phase == Phase::Working && !self.spare
+    }
+
+    /// `count` items are through.
+    pub(super) fn progressed(&mut self, count: u32, now: Instant) {
+        let each = (now - self.since).as_nanos() as f64 / f64::from(count.max(1));
+        self.pace = if self.pace == 0.0 { each } else { (3.0 * self.pace + each) / 4.0 };
+        self.since = now;
+        self.proven = true;
+        self.settled_in = false;
+        let bytes_each = self.bytes.checked_div(self.in_flight as usize).unwrap_or(0);
+        self.in_flight -= count;
+        self.bytes = bytes_each * self.in_flight as usize;
+        let wanted = if self.pace > LONG { 1.0 } else { (AHEAD / self.pace.max(1.0)).clamp(2.0, MOST_AHEAD) };
+        // It may grow fourfold at once, so that one quick task among slow ones draws no crowd behind it.
+        self.allowed = (wanted as u32).min(self.allowed * 4).max(1);
+    }
+
+    /// Takes the first item in flight off its span, without counting it as progress.
+    pub(super) fn take_front(&mut self) -> Option<Span> {
+        let front = self.spans.front_mut()?;
+        let item = front.split_front(1);
+        if front.len() == 0 {
+            self.spans.pop_front();
+        }
+        Some(item)
+    }
+
+    /// Everything in flight; none is afterwards.
+    pub(super) fn clear(&mut self) -> VecDeque<Span> {
+        self.in_flight = 0;
+        self.bytes = 0;
+        self.condemned = None;
+        self.taking_back = false;
+        std::mem::take(&mut self.spans)
+    }
+
+    /// After a take-back, the bytes of what is left are small.
+    pub(super) fn forget_bytes(&mut self) {
+        if self.in_flight == 0 {
+            self.bytes = 0;
+        }
+    }
+
+    /// How long what it has will take, by its pace.
+    pub(super) fn estimate(&self) -> Duration {
+        Duration::from_nanos((self.pace * f64::from(self.in_flight)) as u64)
+    }
+}

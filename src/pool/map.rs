@@ -1,0 +1,151 @@
+//! Mapping a function over inputs, all at once.
+
+use std::fmt;
+
+use crate::task::arguments::Transfer;
+use crate::task::error::TaskError;
+
+use super::job::Mailbox;
+use super::outcome::{decode_all, terminated};
+
+/// Some tasks of a `map` failed. Holds the outcomes of all, the values of the others included.
+///
+/// ```
+/// # fn main() -> watertight::Result<()> {
+/// # watertight::init();
+/// let pool = watertight::Pool::new(2)?;
+/// let error = pool.map(|x: i64| 10 / x, [5, 0, 2]).unwrap_err();
+/// assert_eq!(error.first().index(), Some(1));
+/// let values: Vec<Option<i64>> = error.into_outcomes().into_iter().map(Result::ok).collect();
+/// assert_eq!(values, [Some(2), None, Some(5)]);
+/// # Ok(())
+/// # }
+/// ```
+pub struct MapError<R> {
+    outcomes: Vec<Result<R, TaskError>>,
+    first: TaskError,
+    failed: usize,
+}
+
+impl<R> MapError<R> {
+    /// The error with the lowest index.
+    pub fn first(&self) -> &TaskError {
+        &self.first
+    }
+
+    /// How many tasks failed.
+    pub fn failed(&self) -> usize {
+        self.failed
+    }
+
+    /// Every outcome, in the order of the inputs.
+    pub fn outcomes(&self) -> &[Result<R, TaskError>] {
+        &self.outcomes
+    }
+
+    /// Every outcome, in the order of the inputs.
+    pub fn into_outcomes(self) -> Vec<Result<R, TaskError>> {
+        self.outcomes
+    }
+}
+
+impl<R> fmt::Display for MapError<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.failed {
+            1 => write!(f, "{}", self.first),
+            failed => {
+                write!(f, "{failed} of {} tasks failed, the first: {}", self.outcomes.len(), self.first)
+            }
+        }
+    }
+}
+
+impl<R> fmt::Debug for MapError<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")?;
+        match self.first.stderr() {
+            Ok(stderr) if !stderr.is_empty() => write!(f, "\nstderr of its worker:\n{stderr}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<R> std::error::Error for MapError<R> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.first)
+    }
+}
+
+impl<R> From<MapError<R>> for crate::Error {
+    /// Keeps the first error.
+    fn from(error: MapError<R>) -> crate::Error {
+        error.first.into()
+    }
+}
+
+/// Outcomes that come in any order, put in the order of their inputs.
+pub(super) struct Sorted<R> {
+    outcomes: Vec<Option<Result<R, TaskError>>>,
+    failed: usize,
+}
+
+impl<R: Transfer> Sorted<R> {
+    pub(super) fn new() -> Sorted<R> {
+        Sorted { outcomes: Vec::new(), failed: 0 }
+    }
+
+    pub(super) fn take(&mut self, mailbox: &mut Mailbox, task: &str) {
+        decode_all(mailbox, task, |index, outcome| {
+            let index = index as usize;
+            self.failed += usize::from(outcome.is_err());
+            match index.cmp(&self.outcomes.len()) {
+                std::cmp::Ordering::Equal => self.outcomes.push(Some(outcome)),
+                std::cmp::Ordering::Less => self.outcomes[index] = Some(outcome),
+                std::cmp::Ordering::Greater => {
+                    self.outcomes.resize_with(index, || None);
+                    self.outcomes.push(Some(outcome));
+                }
+            }
+        });
+    }
+
+    /// The outcomes of `count` inputs.
+    pub(super) fn finish(mut self, count: u64, task: &str) -> Vec<Result<R, TaskError>> {
+        self.outcomes.resize_with(count as usize, || None);
+        let missing = |index: usize| Err(terminated(task, Some(index as u64)));
+        let outcomes = self.outcomes.into_iter().enumerate();
+        outcomes.map(|(index, outcome)| outcome.unwrap_or_else(|| missing(index))).collect()
+    }
+
+    /// All values of `count` inputs, or all outcomes if there is an error among them.
+    pub(super) fn into_values(self, count: u64, task: &str) -> Result<Vec<R>, MapError<R>> {
+        let complete = self.failed == 0 && self.outcomes.len() as u64 == count;
+        if complete && self.outcomes.iter().all(Option::is_some) {
+            return Ok(self.outcomes.into_iter().flatten().flatten().collect());
+        }
+        let outcomes = self.finish(count, task);
+        let failed = outcomes.iter().filter(|outcome| outcome.is_err()).count();
+        match outcomes.iter().find_map(|outcome| outcome.as_ref().err()) {
+            None => Ok(outcomes.into_iter().flatten().collect()),
+            Some(first) => {
+                let first = first.clone();
+                Err(MapError { outcomes, first, failed })
+            }
+        }
+    }
+}
+
+impl<R> MapError<R> {
+    /// The pool does not take the task at all.
+    pub(super) fn refused(error: TaskError) -> MapError<R> {
+        MapError { outcomes: vec![Err(error.clone())], first: error, failed: 1 }
+    }
+}
+
+/// The outcome of a submission of many tasks that is complete.
+pub(super) fn collect<R: Transfer>(mut mailbox: Mailbox, task: &str) -> Result<Vec<R>, MapError<R>> {
+    let count = mailbox.len();
+    let mut sorted = Sorted::new();
+    sorted.take(&mut mailbox, task);
+    sorted.into_values(count, task)
+}

@@ -1,0 +1,160 @@
+//! What the driver holds of one worker's process.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use ipc_channel::ipc::IpcSender;
+
+use crate::link::command::Command;
+use crate::link::frame::DownHead;
+use crate::link::host_end::HostEnd;
+use crate::link::ring::Breach;
+use crate::process::stdio::Capture;
+use crate::task::error::TaskErrorKind;
+use crate::task::shared::Encoded;
+
+/// A worker, from the request for it to its exit notice.
+pub(super) struct WorkerProcess {
+    /// Its number at the keeper; never used again.
+    pub(super) id: u32,
+    /// 0 until it has started.
+    pub(super) pid: u32,
+    pub(super) process: Option<OwnedFd>,
+    pub(super) lane: HostEnd,
+    pub(super) stderr: Capture,
+    pub(super) commands: Commands,
+    pub(super) started: Instant,
+    /// Its initializer runs, or has failed so.
+    pub(super) initializer: Initializer,
+    /// Why the host kills it.
+    pub(super) breach: Option<Breach>,
+    /// Whether it rings, and when.
+    armed: Option<(Armed, u32)>,
+    /// The shared values that went down its lane.
+    shared: HashMap<u64, Weak<Encoded>>,
+}
+
+/// When a worker rings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Armed {
+    /// At its next commit.
+    Next,
+    /// When it is half through with what it has.
+    HalfWay,
+}
+
+/// How far a worker's initializer is.
+pub(super) enum Initializer {
+    Running,
+    Done,
+    Failed(TaskErrorKind),
+}
+
+/// The command channel of a worker.
+#[derive(Default)]
+pub(super) struct Commands {
+    sender: Option<IpcSender<Command>>,
+    /// What is to be said as soon as the channel is there.
+    waiting: Vec<Command>,
+}
+
+impl Commands {
+    /// Says something, now or later. A worker that is gone hears nothing, and its exit is told anyway.
+    pub(super) fn say(&mut self, command: Command) {
+        match &self.sender {
+            Some(sender) => drop(sender.send(command)),
+            None => self.waiting.push(command),
+        }
+    }
+
+    /// The channel is there.
+    pub(super) fn attach(&mut self, sender: IpcSender<Command>) {
+        let waiting = std::mem::take(&mut self.waiting);
+        for command in std::iter::once(Command::Attach).chain(waiting) {
+            drop(sender.send(command));
+        }
+        self.sender = Some(sender);
+    }
+}
+
+impl WorkerProcess {
+    pub(super) fn new(id: u32, lane: HostEnd, stderr: Capture, initializer: Initializer) -> WorkerProcess {
+        WorkerProcess {
+            id,
+            pid: 0,
+            process: None,
+            lane,
+            stderr,
+            commands: Commands::default(),
+            started: Instant::now(),
+            initializer,
+            breach: None,
+            armed: None,
+            shared: HashMap::new(),
+        }
+    }
+
+    /// Has it ring, if it has anything to do.
+    pub(super) fn arm(&mut self) -> Option<Armed> {
+        if !self.lane.is_busy() {
+            self.disarm();
+            return None;
+        }
+        let (half_way, mark) = self.lane.mark();
+        self.lane.lane().host_bell().arm();
+        let armed = if half_way { Armed::HalfWay } else { Armed::Next };
+        self.armed = Some((armed, mark));
+        Some(armed)
+    }
+
+    pub(super) fn disarm(&mut self) {
+        if self.armed.take().is_some() {
+            self.lane.lane().host_bell().disarm();
+        }
+    }
+
+    /// After a reading, the mark is of the past.
+    pub(super) fn renew_arming(&mut self) {
+        if self.armed.is_some() {
+            self.arm();
+        }
+    }
+
+    /// Whether it may have come to its mark before it was armed.
+    pub(super) fn may_have_missed(&self) -> bool {
+        match self.armed {
+            None => false,
+            Some((Armed::Next, _)) => self.lane.lane().has_news(),
+            Some((Armed::HalfWay, mark)) => self.lane.lane().has_reached(mark),
+        }
+    }
+
+    /// Sends the shared values that tasks refer to and that this worker does not have, and takes away those
+    /// that nobody has any more.
+    pub(super) fn share(&mut self, values: &[Arc<Encoded>]) -> Result<(), Breach> {
+        if values.is_empty() {
+            return Ok(());
+        }
+        for value in values {
+            if self.shared.contains_key(&value.number) {
+                continue;
+            }
+            let head = DownHead::put(value.number, &value.line, value.parts.len());
+            self.lane.send(head, &value.line, &value.parts, || value.line.clone())?;
+            self.shared.insert(value.number, Arc::downgrade(value));
+        }
+        let gone: Vec<u64> = self
+            .shared
+            .iter()
+            .filter(|(_, value)| value.strong_count() == 0)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in gone {
+            self.shared.remove(&number);
+            self.lane.send(DownHead::drop(number), &[], &[], bytes::Bytes::new)?;
+        }
+        Ok(())
+    }
+}
