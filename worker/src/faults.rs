@@ -83,7 +83,7 @@ mod tests {
         let ignored = |mask: &str| u64::from_str_radix(mask.trim(), 16).unwrap() & 1 << 14 != 0;
         until(&process, "SigIgn:", ignored);
         process.terminate().unwrap();
-        let process = process.join_timeout(WHILE).unwrap_err();
+        let process = process.join_timeout(WHILE).unwrap_err().into_inner();
         process.kill().unwrap();
         assert_eq!(process.join().unwrap_err().signal(), Some(Signal::SIGKILL));
     }
