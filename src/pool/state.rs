@@ -287,6 +287,14 @@ impl State {
             job.mailbox.push_error(index, TaskError::new(kind, context), None);
             self.news.push(key);
         }
+        self.tell_news();
+    }
+
+    /// Whoever waits for the job looks again, also a poller that sleeps.
+    #[cfg(feature = "cli")]
+    pub(super) fn tell_waiters(&mut self, key: JobKey) {
+        self.news.push(key);
+        self.tell_news();
     }
 
     /// Tells the machine what happened and does what it says, until it has nothing more to say.
@@ -570,8 +578,7 @@ impl State {
                     TaskError::new(TaskErrorKind::NoWorker { message: reason.to_string() }, not_started())
                 }
             };
-            let facts =
-                self.measured.then(|| Facts { attempt, pid: error.pid().unwrap_or(0), measure: None });
+            let facts = self.measured.then(|| Facts::of_failure(&error));
             job.outstanding -= 1;
             if !job.detached {
                 job.mailbox.push_error(index, error, facts);
