@@ -21,6 +21,7 @@ pub(super) enum Content<'a> {
 }
 
 /// What is told of a task that was measured.
+#[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "only the command line measures"))]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts {
     pub(crate) attempt: u32,
