@@ -17,23 +17,28 @@ fn a_crash_costs_one_task_and_is_told_in_one_line() {
     assert!(run.stderr.contains("2 workers crashed"));
 }
 
+fn failure(arguments: &[&str]) -> serde_json::Value {
+    let run = run(&[&["map", "--json"], arguments].concat());
+    assert_eq!(run.code, Some(1));
+    run.records()[0]["error"].clone()
+}
+
 #[watertight::test]
 fn every_kind_of_failure_has_its_word_in_json() {
-    let arguments =
-        ["map", "--json", "--timeout", "500ms", "--memory", "64MiB", "--cpu-time", "100ms", "fault"];
-    let faults = ["panic", "exit", "kill", "hang", "out-of-memory", "spin", "stack-overflow", "none"];
-    let run = run(&[&arguments[..], &faults].concat());
-    let records = run.records();
-    let words: Vec<&str> =
-        records.iter().map(|record| record["error"]["kind"].as_str().unwrap_or("ok")).collect();
-    assert_eq!(words, ["panic", "exit", "signal", "timeout", "memory", "cpu", "signal", "ok"]);
-    assert!(records[0]["error"]["location"].as_str().unwrap().contains(".rs:"));
-    assert_eq!(
-        (&records[1]["error"]["code"], &records[2]["error"]["signal"]),
-        (&3.into(), &"SIGKILL".into())
-    );
-    assert!(records[6]["error"]["message"].as_str().unwrap().contains("stack overflow"));
-    assert_eq!(run.code, Some(1));
+    let panic = failure(&["fault", "panic"]);
+    assert_eq!(panic["kind"], "panic");
+    assert!(panic["location"].as_str().unwrap().contains(".rs:"));
+    let exit = failure(&["fault", "exit"]);
+    assert_eq!((&exit["kind"], &exit["code"]), (&"exit".into(), &3.into()));
+    let kill = failure(&["fault", "kill"]);
+    assert_eq!((&kill["kind"], &kill["signal"]), (&"signal".into(), &"SIGKILL".into()));
+    let overflow = failure(&["fault", "stack-overflow"]);
+    assert!(overflow["message"].as_str().unwrap().contains("stack overflow"));
+    assert_eq!(failure(&["--timeout", "300ms", "fault", "hang"])["kind"], "timeout");
+    assert_eq!(failure(&["--memory", "64MiB", "fault", "out-of-memory"])["kind"], "memory");
+    assert_eq!(failure(&["--cpu-time", "100ms", "fault", "spin"])["kind"], "cpu");
+    assert_eq!(failure(&["square", "x"])["kind"], "encoding");
+    assert_eq!(failure(&["sha256", "/missing"])["kind"], "failed");
 }
 
 #[watertight::test]

@@ -42,7 +42,7 @@ fn unordered_results_come_as_they_are_done() {
     let fifo = folder.path().join("go");
     mkfifo(&fifo, Mode::S_IRWXU).unwrap();
     let waits = format!("read x < {}", fifo.display());
-    let mut child = piped(&["map", "-j", "2", "--unordered", "--json", "run", &waits, "true"]);
+    let mut child = piped(&["map", "-j", "2", "--unordered", "--json", "run", &waits, "echo done"]);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut next = || -> serde_json::Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
     assert_eq!(next()["seq"], 1);
