@@ -1,0 +1,5 @@
+//! The models, by what they explore.
+
+pub mod bell;
+pub mod claim;
+pub mod ring;
