@@ -13,6 +13,7 @@ pub(crate) mod command;
 pub(crate) mod frame;
 pub(crate) mod host_end;
 pub(crate) mod lane;
+pub(crate) mod layout;
 pub(crate) mod patience;
 pub(crate) mod request;
 pub(crate) mod ring;
