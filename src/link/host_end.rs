@@ -5,11 +5,12 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use bytes::Bytes as Buffer;
-use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use crate::primitive::Doorbell;
 
 use super::frame::{DOWN_HEAD, DownHead, Measure, UpHead, UpKind};
 use super::lane::Lane;
@@ -33,7 +34,7 @@ pub(crate) struct Reading {
 /// The host's end.
 pub(crate) struct HostEnd {
     lane: Arc<Lane>,
-    doorbell: EventFd,
+    doorbell: Doorbell,
     producer: Producer,
     consumer: Consumer,
     ledger: super::claim::Ledger,
@@ -89,10 +90,9 @@ impl HostEnd {
     /// Makes a lane whose ring down has at least `down` words. Its descriptor is for the worker.
     pub(crate) fn create(name: &str, down: usize, largest_result: u64) -> io::Result<(HostEnd, OwnedFd)> {
         let (fd, lane) = Lane::create(name, down)?;
-        let doorbell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         let end = HostEnd {
             lane: Arc::new(lane),
-            doorbell,
+            doorbell: Doorbell::new()?,
             producer: Producer::default(),
             consumer: Consumer::default(),
             ledger: super::claim::Ledger::default(),
@@ -111,10 +111,9 @@ impl HostEnd {
         &self.lane
     }
 
-    /// Written by the worker when it rings. To be watched edge-triggered and never read: the worker shares
-    /// the open file, and could make a read block.
-    pub(crate) fn doorbell(&self) -> BorrowedFd<'_> {
-        self.doorbell.as_fd()
+    /// Rung by the worker.
+    pub(crate) fn doorbell(&self) -> &Doorbell {
+        &self.doorbell
     }
 
     /// How many of them it has begun, at the most; the first is the one that may be running.
