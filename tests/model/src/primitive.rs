@@ -1,11 +1,13 @@
 //! loom's words in the place of `src/primitive.rs`.
 
 use std::cell::Cell;
+use std::io;
+use std::sync::{Arc, PoisonError};
 
 use loom::sync::atomic::{self, AtomicU32};
-use loom::sync::{Condvar, Mutex};
+use loom::sync::{Condvar, Mutex, MutexGuard};
 
-pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 thread_local! {
     /// loom runs all threads of a model on one.
@@ -56,8 +58,10 @@ impl Futex<'_> {
         self.0.value.load(order)
     }
 
+    /// A swap, because both sides write the word: loom does not know that a plain store comes behind a swap that
+    /// did not see it, and would show the swap's value to those who must see the store's.
     pub(crate) fn store(&self, value: u32, order: Ordering) {
-        self.0.value.store(value, order);
+        self.0.value.swap(value, order);
     }
 
     pub(crate) fn swap(&self, value: u32, order: Ordering) -> u32 {
@@ -78,6 +82,30 @@ impl Futex<'_> {
     }
 }
 
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> loom::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A counter that the host sleeps on.
+#[derive(Clone)]
+pub(crate) struct Doorbell(Arc<(Mutex<u64>, Condvar)>);
+
+impl Doorbell {
+    pub(crate) fn new() -> io::Result<Doorbell> {
+        Ok(Doorbell(Arc::new((Mutex::new(0), Condvar::new()))))
+    }
+
+    pub(crate) fn ring(&self) {
+        *lock(&self.0.0) += 1;
+        self.0.1.notify_all();
+    }
+
+    /// Sleeps until it was rung since the last time.
+    pub(crate) fn wait(&self) {
+        let mut rings = lock(&self.0.0);
+        while *rings == 0 {
+            rings = self.0.1.wait(rings).unwrap_or_else(PoisonError::into_inner);
+        }
+        *rings = 0;
+    }
 }

@@ -1,6 +1,6 @@
 //! What the models show. Each looks at more than one order, or it would show nothing.
 
-use watertight_model::{bell, claim, ring};
+use watertight_model::{bell, claim, lane, ring};
 
 fn check(model: fn() -> usize) {
     let orders = model();
@@ -57,4 +57,24 @@ fn a_claim_is_the_barrier_between_a_commit_and_the_look_at_the_bell() {
 #[should_panic(expected = "deadlock")]
 fn if_a_claim_were_no_barrier_a_wake_up_would_be_lost() {
     bell::lost_if_a_claim_were_none();
+}
+
+#[test]
+fn every_task_that_goes_down_a_lane_has_its_result_come_up() {
+    check(lane::task_after_task);
+}
+
+#[test]
+fn a_task_runs_once_or_is_taken_back() {
+    check(lane::taken_back);
+}
+
+#[test]
+fn whoever_waits_for_room_gets_it() {
+    check(lane::room);
+}
+
+#[test]
+fn a_result_that_is_longer_than_its_ring_comes_whole() {
+    check(lane::in_pieces);
 }

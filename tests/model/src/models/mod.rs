@@ -2,4 +2,5 @@
 
 pub mod bell;
 pub mod claim;
+pub mod lane;
 pub mod ring;
