@@ -98,6 +98,8 @@ impl<'l> WorkerEnd<'l> {
     pub(crate) fn next(&mut self, retire: &AtomicBool) -> Result<bool, Breach> {
         let lane = self.lane;
         loop {
+            // Looked at before the claim: what was given before the host said so is open by now.
+            let retiring = retire.load(Ordering::Acquire);
             let claimed = lane.claims().claim();
             // The last commit is told now: a claim is the barrier that has to stand before a look at the bell.
             match claimed {
@@ -108,7 +110,7 @@ impl<'l> WorkerEnd<'l> {
             if let Some(number) = claimed {
                 return self.find(number).map(|()| true);
             }
-            if retire.load(Ordering::Acquire) {
+            if retiring {
                 return Ok(false);
             }
             self.wait(|| lane.claims().has_open() || retire.load(Ordering::Acquire));

@@ -65,6 +65,11 @@ fn every_task_that_goes_down_a_lane_has_its_result_come_up() {
 }
 
 #[test]
+fn a_worker_that_is_told_to_go_does_what_it_was_given_before() {
+    check(lane::retire_behind_a_task);
+}
+
+#[test]
 fn a_task_runs_once_or_is_taken_back() {
     check(lane::taken_back);
 }

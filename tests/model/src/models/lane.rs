@@ -115,6 +115,16 @@ pub fn task_after_task() -> usize {
     })
 }
 
+/// A worker is told to go while a task is still on its way to it.
+pub fn retire_behind_a_task() -> usize {
+    explore(2, || {
+        let (mut host, worker) = Host::start(FRAME, 0);
+        host.send(1);
+        host.retire();
+        host.end(worker, 1);
+    })
+}
+
 /// Two frames, taken back while the worker claims, and a third behind them.
 pub fn taken_back() -> usize {
     explore(2, || {
