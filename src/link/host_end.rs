@@ -295,7 +295,8 @@ impl HostEnd {
             self.consumer.peek(ring, self.consumer.available().min(PIECE), words);
             let before = at;
             while count < most
-                && let Some(end) = small_value(words, at, first.wrapping_add(count) as u16)
+                && let Some(end) =
+                    small_value(words, at, first.wrapping_add(count) as u16, self.largest_result)
             {
                 at = end;
                 count += 1;
@@ -352,6 +353,8 @@ impl HostEnd {
         let ring = lane.up();
         if self.incoming.is_none() {
             let head = UpHead::from_word(self.consumer.word(ring))?;
+            // Before its bytes are collected: nobody may wait for them.
+            self.ledger.expect(head.number)?;
             let words = words_for(head.line as usize);
             if u64::from(head.line) > self.largest_result {
                 return Err(Breach("a result is larger than the pool allows"));
@@ -408,11 +411,11 @@ impl HostEnd {
 /// Where the small value of task `number` ends that begins at `at`; `None` for anything else, which is looked
 /// at on its own then.
 #[inline]
-fn small_value(words: &[u64], at: usize, number: u16) -> Option<usize> {
+fn small_value(words: &[u64], at: usize, number: u16, largest: u64) -> Option<usize> {
     let head = UpHead::from_word(*words.get(at)?).ok()?;
     let end = at + 1 + words_for(head.line as usize);
-    let small = head.kind == UpKind::Value && head.more() == 0 && end <= words.len();
-    (small && head.number == number).then_some(end)
+    let small = head.kind == UpKind::Value && head.more() == 0 && u64::from(head.line) <= largest;
+    (small && head.number == number && end <= words.len()).then_some(end)
 }
 
 /// The lines of the small values that `read_run` copied.
