@@ -20,3 +20,8 @@ pub(crate) mod ring;
 pub(crate) mod stream;
 pub(crate) mod token;
 pub(crate) mod worker_end;
+
+#[cfg(test)]
+mod fuzz;
+#[cfg(test)]
+mod test;
