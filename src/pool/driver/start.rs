@@ -1,6 +1,7 @@
 //! Starts workers, and tells them to end.
 
 use std::io;
+use std::os::fd::AsFd;
 
 use bytes::Bytes as Buffer;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
@@ -58,7 +59,7 @@ impl Driver {
             Output::Null => std::fs::File::options().write(true).open("/dev/null").map(Into::into),
         };
         let stdout_end = stdout_end.map_err(system("open stdout for a worker"))?;
-        let doorbell = lane.doorbell().try_clone_to_owned().map_err(system("copy a descriptor"))?;
+        let doorbell = lane.doorbell().as_fd().try_clone_to_owned().map_err(system("copy a descriptor"))?;
         let bell = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, u64::from(id));
         self.core.bells.add(lane.doorbell(), bell).map_err(|errno| system("watch a worker")(errno.into()))?;
         if let Some(pipe) = stderr.pipe() {
