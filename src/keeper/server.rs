@@ -78,6 +78,10 @@ pub(crate) fn serve(control: OwnedFd, host: OwnedFd) -> io::Result<Served> {
             Turn::Continue => {}
             Turn::End => {
                 keeper.children.end_all();
+                // Workers that were hosts have keepers of their own, which were killed with the rest.
+                if let Ok(folder) = &keeper.folder {
+                    folder.sweep();
+                }
                 return Ok(Served::Finished);
             }
             Turn::Child(inheritance) => {
