@@ -3,7 +3,7 @@
 mod support;
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use support::{Census, comes_to, in_folder_of, keepers};
 use watertight::{Pool, Process, Signal, StartMethod, assert_dies};
@@ -113,4 +113,20 @@ fn a_hundred_deaths_of_processes_leave_nothing_behind() {
     comes_to(before, || Census::of(host));
     comes_to(keeper_before, || Census::of(keeper));
     drop(waiting);
+}
+
+#[watertight::test]
+fn a_keeper_that_dies_is_replaced_and_leaves_no_zombie() {
+    let pool = Pool::new(2).unwrap();
+    for _ in 0..5 {
+        let old = keepers();
+        let folder_before = support::folder_of(old[0]);
+        let keeper = support::Target::open(old[0]).unwrap();
+        keeper.signal(rustix::process::Signal::KILL);
+        assert!(keeper.ends_by(Instant::now() + Duration::from_secs(20)));
+        comes_to(true, || pool.apply(|x: i32| x + 1, (1,)).is_ok_and(|two| two == 2));
+        comes_to(1, || keepers().len());
+        assert_ne!(keepers(), old);
+        assert!(!folder_before.exists(), "{folder_before:?}");
+    }
 }

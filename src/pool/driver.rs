@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -251,6 +252,8 @@ impl Driver {
     pub(super) fn start(&mut self, state: &mut State, slot: Slot) {
         if state.workers.len() <= slot {
             state.workers.resize_with(slot + 1, || None);
+        } else {
+            state.counters.restarted.fetch_add(1, Ordering::Relaxed);
         }
         match self.try_start(slot) {
             Ok(worker) => state.install(slot, worker),

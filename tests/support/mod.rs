@@ -75,14 +75,18 @@ impl Census {
     }
 }
 
-/// What lies in a keeper's private folder.
-pub fn in_folder_of(keeper: u32) -> Vec<PathBuf> {
+/// A keeper's private folder.
+pub fn folder_of(keeper: u32) -> PathBuf {
     let links = fs::read_dir(format!("/proc/{keeper}/fd")).unwrap().flatten();
     let folder = links
         .filter_map(|link| fs::read_link(link.path()).ok())
         .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("watertight-")));
-    let folder = folder.expect("a keeper holds its folder open, for its lock");
-    fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path()).collect()
+    folder.expect("a keeper holds its folder open, for its lock")
+}
+
+/// What lies in a keeper's private folder.
+pub fn in_folder_of(keeper: u32) -> Vec<PathBuf> {
+    fs::read_dir(folder_of(keeper)).unwrap().flatten().map(|entry| entry.path()).collect()
 }
 
 /// Looks until `look` gives what is `expected`: for what other processes do in their own time.
@@ -109,6 +113,11 @@ impl Random {
         let given = std::env::var("WATERTIGHT_SEED").ok().and_then(|seed| seed.parse().ok());
         let seed = given.unwrap_or_else(fresh);
         println!("WATERTIGHT_SEED={seed}");
+        Random(seed)
+    }
+
+    /// Another series, from a number of this one.
+    pub fn from(seed: u64) -> Random {
         Random(seed)
     }
 
