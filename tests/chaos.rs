@@ -2,6 +2,8 @@
 //!
 //! `WATERTIGHT_LONG=1` makes minutes of it; `WATERTIGHT_SEED` repeats the choices of a run.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test says what it saw")]
+
 mod support;
 
 use std::collections::HashMap;

@@ -1,5 +1,7 @@
 //! What many deaths leave behind, in the host and in its keeper: nothing.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test says what it saw")]
+
 mod support;
 
 use std::collections::HashSet;

@@ -2,6 +2,8 @@
 //!
 //! The host is this very executable, run as a program of its own with one test by name.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test says what it saw")]
+
 mod support;
 
 use std::fs;
@@ -35,6 +37,7 @@ fn say_up() {
     std::io::stdout().flush().unwrap();
 }
 
+#[expect(clippy::zombie_processes, reason = "not to wait for it is the fault")]
 fn start_stranger() {
     // It leaves the group and the session.
     Command::new("setsid").args(["sleep", "1000"]).stdout(Stdio::null()).spawn().unwrap();
