@@ -1,7 +1,7 @@
 //! What the keeper says, and what follows.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::pool::state::{Ending, State};
 use crate::sys::pidfd::{self, Scope};
 use crate::sys::signal::Signal;
 
-use super::Driver;
+use super::{Connect, Driver};
 
 impl Driver {
     pub(super) fn use_client(&mut self, client: Client) -> io::Result<()> {
@@ -37,25 +37,27 @@ impl Driver {
         }
         while let Some(client) = &self.client {
             match client.receive() {
-                Ok(Incoming::Message(notice, mut descriptors)) => self.heard(notice, descriptors.pop()),
+                Ok(Incoming::Message(notice, descriptors)) => self.heard(notice, descriptors),
                 Ok(Incoming::Empty) => return,
                 Ok(Incoming::End) | Err(_) => self.lose_keeper(),
             }
         }
     }
 
-    pub(super) fn heard(&mut self, notice: Notice, descriptor: Option<std::os::fd::OwnedFd>) {
+    pub(super) fn heard(&mut self, notice: Notice, descriptors: Vec<OwnedFd>) {
         let core = Arc::clone(&self.core);
         let mut state = core.lock();
         match notice {
             Notice::Started { id, pid, commands } => {
-                let Some(slot) = state.slot_of(id) else { return };
+                let Some(slot) = state.slot_of(id) else { return self.tell_connected(id) };
+                let mut descriptors = descriptors.into_iter();
+                let connect = commands.zip(descriptors.next());
                 if let Some(worker) = state.workers[slot].as_mut() {
                     worker.pid = pid;
-                    worker.process = descriptor;
+                    worker.process = descriptors.next();
                     tracing::debug!(pid, slot, after = ?worker.started.elapsed(), "worker started");
                 }
-                self.connects.extend(commands.map(|name| (id, name)));
+                self.connects.extend(connect.map(|(name, _listener)| Connect { id, name, _listener }));
             }
             Notice::Failed { id, step, errno } => {
                 let text = format!("{}: {}", step.text(), io::Error::from_raw_os_error(errno));
@@ -75,10 +77,19 @@ impl Driver {
         if let Some(worker) = state.workers[slot].as_ref() {
             let _ = self.core.bells.delete(worker.lane.doorbell());
         }
-        self.connects.retain(|(other, _)| *other != id);
+        if let Some(at) = self.connects.iter().position(|connect| connect.id == id) {
+            self.connects.remove(at);
+            self.tell_connected(id);
+        }
         self.held_back.retain(|other| *other != id);
         state.worker_ended(slot, ending, reason);
         state.renew_lanes();
+    }
+
+    /// What it told before its end counts.
+    pub(super) fn keeper_ended(&mut self) {
+        self.hear(EpollFlags::empty());
+        self.lose_keeper();
     }
 
     /// The keeper is dead, and its workers with it. What they committed counts; a new keeper is started with
@@ -91,7 +102,7 @@ impl Driver {
         tracing::warn!(pid = client.keeper().pid(), "keeper died");
         let core = Arc::clone(&self.core);
         let mut state = core.lock();
-        let processes: Vec<(u32, Option<std::os::fd::OwnedFd>)> =
+        let processes: Vec<(u32, Option<OwnedFd>)> =
             state.workers.iter_mut().flatten().map(|worker| (worker.id, worker.process.take())).collect();
         for (id, process) in processes {
             if let Some(process) = process {
@@ -112,15 +123,12 @@ impl Driver {
         }
     }
 
-    /// Connects one command channel. The keeper holds its other end open until it is told, so this neither
-    /// waits nor fails.
+    /// Connects one command channel. Its other end listens as long as it is held here, so this neither waits
+    /// nor fails.
     pub(super) fn connect_one(&mut self) {
-        let Some((id, name)) = self.connects.pop_front() else { return };
+        let Some(Connect { id, name, _listener }) = self.connects.pop_front() else { return };
         let sender = IpcSender::<Command>::connect(name);
-        if let Some(client) = &mut self.client {
-            let _ = client.connected(id);
-        }
-        self.watch_client();
+        self.tell_connected(id);
         let core = Arc::clone(&self.core);
         let mut state = core.lock();
         let Some(slot) = state.slot_of(id) else { return };
@@ -129,6 +137,14 @@ impl Driver {
             (Err(error), _) => tracing::warn!(%error, "no command channel to a worker"),
             (Ok(_), None) => {}
         }
+    }
+
+    /// The keeper need not keep the channel any longer.
+    fn tell_connected(&mut self, id: u32) {
+        if let Some(client) = &mut self.client {
+            let _ = client.connected(id);
+        }
+        self.watch_client();
     }
 
     /// Watches for room if requests wait for it.

@@ -7,6 +7,7 @@ mod start;
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -45,11 +46,19 @@ pub(super) struct Driver {
     /// Pipes that are not read while the relay is full.
     held_back: Vec<u32>,
     /// Command channels to be connected when there is nothing else to do.
-    connects: VecDeque<(u32, String)>,
+    connects: VecDeque<Connect>,
     callbacks: Callbacks,
     patience: Patience,
     /// When to end by force.
     end_by: Option<Instant>,
+}
+
+/// A command channel that waits to be connected.
+struct Connect {
+    id: u32,
+    name: String,
+    /// The socket that listens, so that a connect cannot fail, whoever died meanwhile.
+    _listener: OwnedFd,
 }
 
 impl Driver {
@@ -162,7 +171,7 @@ impl Driver {
                 KICK => self.core.answer_kick(),
                 BELLS => self.read_lanes(),
                 CLIENT => self.hear(event.events()),
-                KEEPER => self.lose_keeper(),
+                KEEPER => self.keeper_ended(),
                 RELAY => self.flush_relay(),
                 output => self.pass_on_output((output - OUTPUT) as u32),
             }
