@@ -26,7 +26,7 @@ use crate::sys::pidfd::{self, Scope};
 use crate::sys::signal::{self, Signal};
 
 use super::builder::{Options, Output};
-use super::callbacks::Callbacks;
+use super::callbacks::{self, Callbacks};
 use super::core::{BELLS, CLIENT, Core, KEEPER, KICK, OUTPUT, RELAY};
 use super::machine::{Action, Event, Slot, Stage};
 use super::relay::Relay;
@@ -159,10 +159,14 @@ impl Driver {
         self.client = None;
         self.callbacks.finish();
         let mut state = self.core.lock();
+        // What an iterator still submits to a pool that was closed ends like this.
+        state.run(Event::Terminate);
         state.ended = true;
         state.wake_everybody();
+        let late = std::mem::take(&mut state.finished);
         self.core.ended.notify_all();
         self.core.release(state);
+        late.into_iter().for_each(callbacks::run);
     }
 
     fn wait(&mut self, alarm: Option<Instant>, now: Instant) {
