@@ -148,7 +148,8 @@ impl Driver {
     }
 
     fn is_finished(&mut self, state: &State) -> bool {
-        if !state.machine.is_finished() {
+        let held = state.holds > 0 && state.machine.stage() == Stage::Closing;
+        if held || !state.machine.is_finished() {
             return false;
         }
         state.workers.iter().all(Option::is_none) && state.finished.is_empty()

@@ -329,6 +329,7 @@ impl Pool {
         R: Transfer,
     {
         let name = function.as_ref().map_or(Name::Static("?"), |function| function.name.clone());
+        let _hold = self.core.hold();
         let opened = function.and_then(|function| self.open(function, inputs));
         let mut feed = opened.map_err(|error| MapError::refused(not_run(error, &name)))?;
         let (mut sorted, mut mailbox) = (Sorted::new(), job::Mailbox::default());
@@ -374,6 +375,7 @@ impl Pool {
         inputs: impl Iterator<Item = A>,
     ) -> Result<Submission, Error> {
         let name = function.name.clone();
+        let _hold = self.core.hold();
         let mut feed = self.open(function, inputs)?;
         let submission = Submission::new(Arc::clone(&self.core), feed.job, name);
         let max_pending = self.options.max_pending;
@@ -461,11 +463,14 @@ impl Pool {
         Ok(())
     }
 
-    /// Takes no more tasks. What was submitted is still done; `join` waits for that.
+    /// Takes no more tasks. What was submitted is still done, as are all inputs of a `map` that has begun;
+    /// `join` waits for that. What a lazy iterator has not pulled by then is not done.
     pub fn close(&self) {
         let mut state = self.core.lock();
         state.run(Event::Close);
         self.core.release(state);
+        // Without a worker to be told, nothing else tells the driver.
+        self.core.kick();
     }
 
     /// Ends everything at once: what is not done ends with [`Terminated`](TaskErrorKind::Terminated), and
@@ -475,6 +480,7 @@ impl Pool {
         state.drain_all();
         state.run(Event::Terminate);
         self.core.release(state);
+        self.core.kick();
     }
 
     /// Waits until all is done and every worker is gone.
