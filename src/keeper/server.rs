@@ -63,14 +63,15 @@ struct Client {
     socket: OwnedFd,
     /// Notices that found no room, in order.
     waiting: VecDeque<(Notice, Option<OwnedFd>)>,
+    /// Command channels by the number of their workers. Kept listening until the host has connected, also
+    /// when the worker is dead by then, so that a connect can never fail.
+    servers: HashMap<u32, Server>,
 }
 
 /// A worker.
 struct Child {
     client: u64,
     id: u32,
-    /// Kept listening until the host has connected, so that a connect can never fail.
-    server: Option<Server>,
     /// An executed worker that has not yet told the name of its command channel.
     setup: Option<OwnedFd>,
 }
@@ -189,7 +190,10 @@ impl Keeper {
                     if let Some(socket) = descriptors.pop() {
                         let token = self.take_token();
                         self.epoll.add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, token))?;
-                        self.clients.insert(token, Client { socket, waiting: VecDeque::new() });
+                        self.clients.insert(
+                            token,
+                            Client { socket, waiting: VecDeque::new(), servers: HashMap::new() },
+                        );
                     }
                 }
                 Incoming::Message(..) => {}
@@ -249,10 +253,9 @@ impl Keeper {
         if let Some(client) = self.clients.remove(&token) {
             let _ = self.epoll.delete(&client.socket);
         }
-        for (pid, child) in &mut self.children {
+        for (pid, child) in &self.children {
             if child.client == token {
                 kill_group(*pid);
-                child.server = None;
             }
         }
     }
@@ -294,7 +297,7 @@ impl Keeper {
                 .map_err(|error| (Step::Process, error))?;
             let token = self.take_token();
             let _ = self.epoll.add(&setup, EpollEvent::new(EpollFlags::EPOLLIN, token));
-            let child = Child { client, id: launch.id, server: None, setup: Some(setup) };
+            let child = Child { client, id: launch.id, setup: Some(setup) };
             self.children.insert(pid.as_raw(), child);
             return Ok(None);
         };
@@ -317,8 +320,11 @@ impl Keeper {
                 // Both sides set it, so that it is set whoever runs first.
                 let _ = nix::unistd::setpgid(pid, pid);
                 let name = server.as_ref().map(|server| server.name.clone());
-                let child = Child { client, id: launch.id, server, setup: None };
+                let child = Child { client, id: launch.id, setup: None };
                 self.children.insert(pid.as_raw(), child);
+                if let (Some(client), Some(server)) = (self.clients.get_mut(&client), server) {
+                    client.servers.insert(launch.id, server);
+                }
                 self.tell_started(pid, name);
                 Ok(None)
             }
@@ -370,9 +376,8 @@ impl Keeper {
     }
 
     fn let_go_of_server(&mut self, client: u64, id: u32) {
-        let mut children = self.children.values_mut();
-        if let Some(child) = children.find(|child| child.client == client && child.id == id) {
-            child.server = None;
+        if let Some(client) = self.clients.get_mut(&client) {
+            client.servers.remove(&id);
         }
     }
 
@@ -454,8 +459,8 @@ impl Keeper {
 
     /// In a forked worker: gives up all that belongs to the keeper and to other workers.
     fn forget_in_child(self) {
-        let Keeper { spare, children, .. } = self;
-        let servers = children.into_values().filter_map(|child| child.server);
+        let Keeper { spare, clients, .. } = self;
+        let servers = clients.into_values().flat_map(|client| client.servers.into_values());
         spare.into_iter().chain(servers).for_each(Server::forget_in_child);
     }
 }

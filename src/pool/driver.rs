@@ -370,7 +370,7 @@ impl Driver {
         if let Some(worker) = state.workers[slot].as_ref() {
             let _ = self.core.bells.delete(worker.lane.doorbell());
         }
-        self.connects.retain(|(other, _)| *other != id);
+        self.forget_connect(id);
         self.held_back.retain(|other| *other != id);
         state.worker_ended(slot, ending, reason);
         state.renew_lanes();
@@ -423,6 +423,16 @@ impl Driver {
             (Ok(sender), Some(worker)) => worker.commands.attach(sender),
             (Err(error), _) => tracing::warn!(%error, "no command channel to a worker"),
             (Ok(_), None) => {}
+        }
+    }
+
+    /// A worker that is gone needs no commands.
+    fn forget_connect(&mut self, id: u32) {
+        let before = self.connects.len();
+        self.connects.retain(|(other, _)| *other != id);
+        if let Some(client) = self.client.as_mut().filter(|_| self.connects.len() < before) {
+            let _ = client.connected(id);
+            self.watch_client();
         }
     }
 
