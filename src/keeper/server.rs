@@ -218,7 +218,7 @@ impl Keeper {
 
     fn handle_event(&mut self, token: u64, events: EpollFlags) -> io::Result<Turn> {
         if !self.clients.contains_key(&token) {
-            self.finish_setup(token);
+            self.finish_setups();
             return Ok(Turn::Continue);
         }
         if events.contains(EpollFlags::EPOLLOUT) {
@@ -340,24 +340,23 @@ impl Keeper {
         self.notify(child.client, notice, process);
     }
 
-    /// An executed worker has made its command channel, or has ended before.
-    fn finish_setup(&mut self, token: u64) {
-        let _ = token;
+    /// Some executed worker has made its command channel, or has ended before.
+    fn finish_setups(&mut self) {
         let ready: Vec<i32> =
             self.children.iter().filter(|(_, child)| child.setup.is_some()).map(|(pid, _)| *pid).collect();
-        for pid in ready {
-            let Some(socket) = self.children.get(&pid).and_then(|child| child.setup.as_ref()) else {
-                continue;
-            };
-            match request::receive::<Option<String>>(socket.as_fd()) {
-                Ok(Incoming::Empty) => {}
-                Ok(Incoming::Message(name, _)) => {
-                    self.drop_setup(pid);
-                    self.tell_started(Pid::from_raw(pid), name);
-                }
-                // Its end is told when it is reaped.
-                Ok(Incoming::End) | Err(_) => self.drop_setup(pid),
+        ready.into_iter().for_each(|pid| self.finish_setup_of(pid));
+    }
+
+    fn finish_setup_of(&mut self, pid: i32) {
+        let Some(socket) = self.children.get(&pid).and_then(|child| child.setup.as_ref()) else { return };
+        match request::receive::<Option<String>>(socket.as_fd()) {
+            Ok(Incoming::Empty) => {}
+            Ok(Incoming::Message(name, _)) => {
+                self.drop_setup(pid);
+                self.tell_started(Pid::from_raw(pid), name);
             }
+            // Its end is told when it is reaped.
+            Ok(Incoming::End) | Err(_) => self.drop_setup(pid),
         }
     }
 
@@ -394,6 +393,8 @@ impl Keeper {
         while let Some(pid) = dead_child() {
             let known = self.children.contains_key(&pid);
             if known {
+                // It may have told that it started, and then ended at once.
+                self.finish_setup_of(pid);
                 // While the leader is not reaped, the group's number cannot be another's.
                 kill_group(pid);
             }
