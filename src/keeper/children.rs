@@ -87,16 +87,19 @@ impl Children {
         pids.for_each(|(pid, _)| kill_group(*pid));
     }
 
-    /// Reaps a child that has ended, if one has; the worker that it was, unless it was somebody's orphan.
-    pub(super) fn reap_one(&mut self) -> Option<Option<Ended>> {
-        let pid = ended_child()?;
+    /// A child that has ended and is not reaped.
+    pub(super) fn ended(&self) -> Option<Pid> {
+        ended_child()
+    }
+
+    /// Reaps a child that has ended; the worker that it was, unless it was somebody's orphan.
+    pub(super) fn reap(&mut self, pid: Pid) -> Option<Ended> {
         if self.by_pid.contains_key(&pid.as_raw()) {
             // While the leader is not reaped, the group's number cannot be another's.
             kill_group(pid.as_raw());
         }
         let (status, usage) = reap(pid).ok()?;
-        let child = self.by_pid.remove(&pid.as_raw());
-        Some(child.map(|child| Ended { child, status, usage }))
+        self.by_pid.remove(&pid.as_raw()).map(|child| Ended { child, status, usage })
     }
 
     /// Kills every group, then whoever else of the descendants is left, and waits for all.

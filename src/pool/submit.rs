@@ -61,6 +61,7 @@ impl Pool {
         R: Transfer,
     {
         let name = function.as_ref().map_or(Name::Static("?"), |function| function.name.clone());
+        let _hold = self.core.hold();
         let opened = function.and_then(|function| self.open(function, inputs));
         let mut feed = opened.map_err(|error| MapError::refused(not_run(error, &name)))?;
         let (mut sorted, mut mailbox) = (Sorted::new(), job::Mailbox::default());
@@ -111,6 +112,7 @@ impl Pool {
         inputs: impl Iterator<Item = A>,
     ) -> Result<Submission, Error> {
         let name = function.name.clone();
+        let _hold = self.core.hold();
         let mut feed = self.open(function, inputs)?;
         let submission = Submission::new(Arc::clone(&self.core), feed.job, name);
         let max_pending = self.options.max_pending;

@@ -21,7 +21,7 @@ use crate::sys::pidfd;
 use crate::sys::signal;
 
 use super::builder::{Options, Output};
-use super::callbacks::Callbacks;
+use super::callbacks::{self, Callbacks};
 use super::core::{BELLS, CLIENT, Core, KEEPER, KICK, OUTPUT, RELAY};
 use super::machine::{Action, Event, Stage};
 use super::relay::Relay;
@@ -140,7 +140,8 @@ impl Driver {
     }
 
     fn is_finished(&mut self, state: &State) -> bool {
-        if !state.machine.is_finished() {
+        let held = state.holds > 0 && state.machine.stage() == Stage::Closing;
+        if held || !state.machine.is_finished() {
             return false;
         }
         state.workers.iter().all(Option::is_none) && state.finished.is_empty()
@@ -151,10 +152,14 @@ impl Driver {
         self.client = None;
         self.callbacks.finish();
         let mut state = self.core.lock();
+        // What an iterator still submits to a pool that was closed ends like this.
+        state.run(Event::Terminate);
         state.ended = true;
         state.wake_everybody();
+        let late = std::mem::take(&mut state.finished);
         self.core.ended.notify_all();
         self.core.release(state);
+        late.into_iter().for_each(callbacks::run);
     }
 
     fn wait(&mut self, alarm: Option<Instant>, now: Instant) {

@@ -135,6 +135,13 @@ impl Machine {
         self.workers.get(slot).is_some_and(|worker| worker.condemned.is_some())
     }
 
+    /// Whether a worker was told to end: then its end is no crash.
+    pub(super) fn is_told_to_end(&self, slot: Slot) -> bool {
+        self.workers
+            .get(slot)
+            .is_some_and(|worker| matches!(worker.phase, worker::Phase::Leaving | worker::Phase::Ending))
+    }
+
     /// How many items are in flight.
     pub(super) fn in_flight(&self) -> u64 {
         self.workers.iter().map(|worker| u64::from(worker.in_flight)).sum()
@@ -180,6 +187,10 @@ impl Machine {
             None if self.stage == Stage::Terminating => self.deliver(span, Verdict::Terminated, actions),
             None => {
                 self.queue.push_back(span);
+                // A pool that closes may have let its workers go between two inputs of a call.
+                if self.stage == Stage::Closing {
+                    self.staff(now, actions);
+                }
                 self.fill(now, actions);
             }
         }

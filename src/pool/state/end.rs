@@ -65,7 +65,7 @@ impl State {
         };
         let context = WorkerContext { pid: worker.pid, elapsed, usage, stderr: Ok(stderr.clone()) };
         let reason = reason.unwrap_or_else(|| death_text(&kind, worker.pid, &stderr));
-        let expected = matches!(ending, Ending::Exited(status, _) if status.success());
+        let expected = self.machine.is_told_to_end(slot);
         tell_end(worker.pid, &kind, expected, running);
         if !expected {
             Counters::add(&self.counters.crashed, 1);

@@ -54,6 +54,8 @@ pub(super) struct State {
     pub(super) machine: Machine,
     /// By slot.
     pub(super) workers: Vec<Option<WorkerProcess>>,
+    /// Slots from here on never had a worker.
+    slots_used: usize,
     /// The lanes of all workers, for a reader that spins without the lock.
     pub(super) lanes: Arc<[Arc<Lane>]>,
     pub(super) jobs: FxHashMap<JobKey, Job>,
@@ -86,6 +88,8 @@ pub(super) struct State {
     pub(super) counters: Arc<Counters>,
     /// Submitted and not delivered, of all jobs.
     pub(super) pending: u64,
+    /// Calls that have more to submit.
+    pub(super) holds: u32,
     /// The driver has left: nothing more will come.
     pub(super) ended: bool,
 }
@@ -95,6 +99,7 @@ impl State {
         State {
             machine,
             workers: Vec::new(),
+            slots_used: 0,
             lanes: Arc::from(Vec::new()),
             jobs: FxHashMap::default(),
             batches: FxHashMap::default(),
@@ -116,6 +121,7 @@ impl State {
             measured,
             counters: Arc::new(Counters::default()),
             pending: 0,
+            holds: 0,
             ended: false,
         }
     }
@@ -321,6 +327,10 @@ impl State {
 
     /// A worker was started: sends it what the machine has given it meanwhile.
     pub(super) fn install(&mut self, slot: Slot, worker: WorkerProcess) {
+        if slot < self.slots_used {
+            Counters::add(&self.counters.restarted, 1);
+        }
+        self.slots_used = self.slots_used.max(slot + 1);
         self.workers[slot] = Some(worker);
         self.renew_lanes();
         // Its initializer's result must ring too.
