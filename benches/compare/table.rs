@@ -127,7 +127,7 @@ fn bound_text(value: f64, unit: Unit) -> String {
 /// Three digits where they mean something.
 fn significant(value: f64) -> String {
     match value {
-        value if value == 0.0 => "0".to_owned(),
+        0.0 => "0".to_owned(),
         value if value >= 100.0 => format!("{value:.0}"),
         value if value >= 10.0 => format!("{value:.1}"),
         value => format!("{value:.2}"),
