@@ -118,7 +118,12 @@ impl Drop for Contender {
 
 impl Running {
     fn start(peer: Peer, placement: Placement) -> io::Result<Running> {
-        let mut child = peer.command(placement)?.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut command = peer.command(placement)?;
+        if peer != Peer::Watertight {
+            // A peer that panics has no answer; why is not of interest here.
+            command.stderr(Stdio::null());
+        }
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let (Some(questions), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(io::ErrorKind::BrokenPipe.into());
         };

@@ -16,6 +16,7 @@ pub(super) struct Watertight;
 
 const SINGLE_TASKS: i64 = 500_000;
 const CHUNKED_TASKS: i64 = 4_000_000;
+const LAZY_TASKS: i64 = 1_000_000;
 const LARGE_ARGUMENTS: usize = 64;
 
 impl Side for Watertight {
@@ -70,8 +71,8 @@ fn map(pool: watertight::Result<Pool>, tasks: i64) -> Answer {
 fn imap() -> Answer {
     let pool = Pool::new(2).expect("a pool");
     pool.map(square, 0..1000).expect("answers");
-    rate(CHUNKED_TASKS as usize, || {
-        let values = pool.imap(square, 0..CHUNKED_TASKS).map(|outcome| outcome.expect("an answer"));
+    rate(LAZY_TASKS as usize, || {
+        let values = pool.imap(square, 0..LAZY_TASKS).map(|outcome| outcome.expect("an answer"));
         values.fold(0_i64, i64::wrapping_add)
     })
 }
