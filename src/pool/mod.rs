@@ -18,6 +18,7 @@ mod machine;
 mod map;
 mod outcome;
 mod relay;
+mod sorted;
 mod state;
 #[cfg(feature = "cli")]
 pub(crate) mod stream;
@@ -44,7 +45,8 @@ use feed::Feed;
 use handle::Submission;
 use imap::Order;
 use machine::Event;
-use map::Sorted;
+
+use sorted::Sorted;
 
 pub use builder::{Output, PoolBuilder};
 pub use handle::{AsyncResult, MapResult};
