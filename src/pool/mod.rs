@@ -20,6 +20,7 @@ mod machine;
 mod map;
 mod outcome;
 mod relay;
+mod sorted;
 mod state;
 mod stats;
 #[cfg(feature = "cli")]

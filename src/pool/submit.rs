@@ -13,7 +13,8 @@ use super::functions::not_run;
 use super::handle::Submission;
 use super::imap::{Order, Outcomes};
 use super::machine;
-use super::map::{MapError, Sorted};
+use super::map::MapError;
+use super::sorted::Sorted;
 use super::{Pool, job, outcome};
 
 impl Pool {
