@@ -72,7 +72,8 @@ fn tasks_of_another_executable_are_called_by_their_names() {
 #[watertight::test]
 fn a_task_that_the_executable_lacks_is_told_before_anything_runs() {
     let folder = tempfile::tempdir().unwrap();
-    let pool = Pool::builder().workers(1).worker(other_build(folder.path())).start().unwrap();
+    let worker = other_build(folder.path());
+    let pool = Pool::builder().workers(1).worker(&worker).start().unwrap();
     let unknown = |error: Error, text: &str| {
         assert!(error.is_unknown_task() && error.to_string().contains(text), "{error}");
     };
@@ -88,7 +89,7 @@ fn a_task_that_the_executable_lacks_is_told_before_anything_runs() {
     assert!(pool.map(without_a_name, 0..3).is_err());
     assert!(pool.imap(without_a_name, 0..3).next().unwrap().is_err());
     assert_eq!(pool.apply(square, (4,)).unwrap(), 16);
-    let builder = Pool::builder().worker(other_build(folder.path())).initializer(|| 1, ());
+    let builder = Pool::builder().worker(&worker).initializer(|| 1, ());
     assert!(builder.start().unwrap_err().is_option());
 }
 
