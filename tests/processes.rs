@@ -237,7 +237,7 @@ fn its_streams_go_where_they_are_sent() {
         ours.write_all(b"hello").unwrap();
         drop(ours);
         process.join().unwrap();
-        let mut read = |file: &mut std::fs::File| {
+        let read = |file: &mut std::fs::File| {
             let mut text = String::new();
             std::io::Seek::rewind(file).unwrap();
             file.read_to_string(&mut text).unwrap();
