@@ -91,3 +91,13 @@ fn the_machine_of_the_pool_is_pure() {
         }
     }
 }
+
+#[test]
+fn no_wall_clock_decides_anything() {
+    for path in sources(&root().join("src")) {
+        let code = code(&path);
+        for clock in ["SystemTime", "CLOCK_REALTIME", "gettimeofday"] {
+            assert!(!code.contains(clock), "{} uses {clock}, which steps", path.display());
+        }
+    }
+}

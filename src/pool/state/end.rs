@@ -63,8 +63,8 @@ impl State {
             Ending::Exited(_, usage) => Ok(usage),
             Ending::Lost | Ending::NotStarted => Err(Absent::KeeperDied),
         };
-        let context = WorkerContext { pid: worker.pid, elapsed, usage, stderr: Ok(stderr.clone()) };
-        let reason = reason.unwrap_or_else(|| death_text(&kind, worker.pid, &stderr));
+        let context = WorkerContext { pid: worker.pid(), elapsed, usage, stderr: Ok(stderr.clone()) };
+        let reason = reason.unwrap_or_else(|| death_text(&kind, worker.pid(), &stderr));
         let expected = self.machine.is_told_to_end(slot);
         tell_end(worker.pid, &kind, expected, running);
         if !expected {
@@ -84,10 +84,10 @@ impl State {
         usage: Result<ResourceUsage, Absent>,
     ) -> WorkerContext {
         let Some(worker) = self.workers[slot].as_mut() else {
-            return WorkerContext { pid: 0, elapsed, usage, stderr: Err(Absent::NotStarted) };
+            return WorkerContext { pid: None, elapsed, usage, stderr: Err(Absent::NotStarted) };
         };
         let elapsed = elapsed.or_else(|| worker.lane.lane().black_box().elapsed(monotonic_nanos()));
-        WorkerContext { pid: worker.pid, elapsed, usage, stderr: Ok(worker.stderr.text()) }
+        WorkerContext { pid: worker.pid(), elapsed, usage, stderr: Ok(worker.stderr.text()) }
     }
 }
 
@@ -100,8 +100,8 @@ fn has_more(capture: &crate::process::stdio::Capture) -> bool {
 }
 
 /// What a pool that gives up says of its last worker.
-fn death_text(kind: &TaskErrorKind, pid: u32, stderr: &str) -> String {
-    let context = TaskContext { pid: Some(pid), ..TaskContext::not_started("", None) };
+fn death_text(kind: &TaskErrorKind, pid: Option<u32>, stderr: &str) -> String {
+    let context = TaskContext { pid, ..TaskContext::not_started("", None) };
     let error = TaskError::new(kind.clone(), context);
     match stderr.trim() {
         "" => error.cause().to_string(),

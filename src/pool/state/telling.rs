@@ -20,7 +20,8 @@ pub(super) struct Told {
 /// What is known of a worker when one of its tasks ends without a value.
 #[derive(Clone)]
 pub(super) struct WorkerContext {
-    pub(super) pid: u32,
+    /// Not known before the keeper has told it, which the first result may overtake.
+    pub(super) pid: Option<u32>,
     pub(super) elapsed: Option<Duration>,
     pub(super) usage: Result<ResourceUsage, Absent>,
     pub(super) stderr: Result<String, Absent>,
@@ -44,7 +45,7 @@ impl State {
                     let context = TaskContext {
                         attempt,
                         attempts,
-                        pid: Some(context.pid),
+                        pid: context.pid,
                         elapsed: context.elapsed,
                         usage: context.usage,
                         stderr: context.stderr,
