@@ -97,20 +97,24 @@ impl Children {
         }
     }
 
-    /// Reaps a child that has ended, if one has; the worker that it was, unless it was somebody's orphan.
-    pub(super) fn reap_one(&mut self) -> Option<Option<Ended>> {
-        let pid = ended_child()?;
+    /// A child that has ended and is not reaped.
+    pub(super) fn ended(&self) -> Option<Pid> {
+        ended_child()
+    }
+
+    /// Reaps a child that has ended; the worker that it was, unless it was somebody's orphan.
+    pub(super) fn reap(&mut self, pid: Pid) -> Option<Ended> {
         if self.by_pid.contains_key(&pid.as_raw()) {
             // While the leader is not reaped, the group's number cannot be another's.
             kill_group(pid.as_raw());
         }
         let (status, usage) = reap(pid).ok()?;
-        let Some(mut child) = self.by_pid.remove(&pid.as_raw()) else { return Some(None) };
+        let mut child = self.by_pid.remove(&pid.as_raw())?;
         // Only now that it is dead nothing is added to its folder.
         if let Some(folder) = child.folder.take().filter(|_| !child.connected) {
             self.channels.insert((child.client, child.id), Channel::Left { _folder: folder });
         }
-        Some(Some(Ended { child, status, usage }))
+        Some(Ended { child, status, usage })
     }
 
     /// Kills every group, then whoever else of the descendants is left, and waits for all.

@@ -344,20 +344,21 @@ impl Keeper {
         self.notify(child.client, notice, listener.into_iter().chain(process).collect());
     }
 
-    /// Executed workers that have made their command channel, or have ended before.
+    /// Some executed worker has made its command channel, or has ended before.
     fn finish_setups(&mut self) {
-        for pid in self.children.setting_up() {
-            let Some(child) = self.children.get(pid) else { continue };
-            let Some(setup) = &child.setup else { continue };
-            match request::receive::<Option<String>>(setup.as_fd()) {
-                Ok(Incoming::Empty) => {}
-                Ok(Incoming::Message(name, mut descriptors)) => {
-                    self.drop_setup(pid);
-                    self.tell_started(pid, name.zip(descriptors.pop()));
-                }
-                // Its end is told when it is reaped.
-                Ok(Incoming::End) | Err(_) => self.drop_setup(pid),
+        self.children.setting_up().into_iter().for_each(|pid| self.finish_setup_of(pid));
+    }
+
+    fn finish_setup_of(&mut self, pid: Pid) {
+        let Some(setup) = self.children.get(pid).and_then(|child| child.setup.as_ref()) else { return };
+        match request::receive::<Option<String>>(setup.as_fd()) {
+            Ok(Incoming::Empty) => {}
+            Ok(Incoming::Message(name, mut descriptors)) => {
+                self.drop_setup(pid);
+                self.tell_started(pid, name.zip(descriptors.pop()));
             }
+            // Its end is told when it is reaped.
+            Ok(Incoming::End) | Err(_) => self.drop_setup(pid),
         }
     }
 
@@ -377,10 +378,10 @@ impl Keeper {
     }
 
     fn reap_all(&mut self) {
-        // What an executed worker had to say comes before its end.
-        self.finish_setups();
-        while let Some(ended) = self.children.reap_one() {
-            let Some(Ended { child, status, usage }) = ended else { continue };
+        while let Some(pid) = self.children.ended() {
+            // What an executed worker had to say comes before its end.
+            self.finish_setup_of(pid);
+            let Some(Ended { child, status, usage }) = self.children.reap(pid) else { continue };
             if let Some(setup) = &child.setup {
                 let _ = self.epoll.delete(setup);
             }

@@ -5,11 +5,12 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use bytes::Bytes as Buffer;
-use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use crate::primitive::Doorbell;
 
 use super::frame::{DOWN_HEAD, DownHead, Measure, UpHead, UpKind};
 use super::lane::Lane;
@@ -33,7 +34,7 @@ pub(crate) struct Reading {
 /// The host's end.
 pub(crate) struct HostEnd {
     lane: Arc<Lane>,
-    doorbell: EventFd,
+    doorbell: Doorbell,
     producer: Producer,
     consumer: Consumer,
     ledger: super::claim::Ledger,
@@ -44,6 +45,8 @@ pub(crate) struct HostEnd {
     /// Tasks that stand in the ring and are not given yet.
     unpublished: u32,
     woke: bool,
+    /// Whatever is sent from now on goes nowhere.
+    shut: bool,
 }
 
 /// A frame that waits for room.
@@ -89,10 +92,9 @@ impl HostEnd {
     /// Makes a lane whose ring down has at least `down` words. Its descriptor is for the worker.
     pub(crate) fn create(name: &str, down: usize, largest_result: u64) -> io::Result<(HostEnd, OwnedFd)> {
         let (fd, lane) = Lane::create(name, down)?;
-        let doorbell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         let end = HostEnd {
             lane: Arc::new(lane),
-            doorbell,
+            doorbell: Doorbell::new()?,
             producer: Producer::default(),
             consumer: Consumer::default(),
             ledger: super::claim::Ledger::default(),
@@ -102,6 +104,7 @@ impl HostEnd {
             largest_result,
             unpublished: 0,
             woke: false,
+            shut: false,
         };
         Ok((end, fd))
     }
@@ -111,10 +114,9 @@ impl HostEnd {
         &self.lane
     }
 
-    /// Written by the worker when it rings. To be watched edge-triggered and never read: the worker shares
-    /// the open file, and could make a read block.
-    pub(crate) fn doorbell(&self) -> BorrowedFd<'_> {
-        self.doorbell.as_fd()
+    /// Rung by the worker.
+    pub(crate) fn doorbell(&self) -> &Doorbell {
+        &self.doorbell
     }
 
     /// How many of them it has begun, at the most; the first is the one that may be running.
@@ -131,6 +133,9 @@ impl HostEnd {
         parts: &[Buffer],
         keep: impl FnOnce() -> Buffer,
     ) -> Result<(), Breach> {
+        if self.shut {
+            return Ok(());
+        }
         head.first = self.ledger.next().wrapping_add(self.unpublished).wrapping_add(self.ungiven());
         head.line = line.len() as u64;
         if self.outbox.is_empty() && parts.is_empty() {
@@ -263,6 +268,16 @@ impl HostEnd {
         Ok(taken)
     }
 
+    /// Gives nothing more: what the worker has not claimed by now it never will, even if it is not as dead as was
+    /// told. Results can be read as before.
+    pub(crate) fn shut(&mut self) {
+        self.shut = true;
+        self.unpublished = 0;
+        self.outbox.clear();
+        // Should the word be scribbled on, the next reading finds it.
+        let _ = self.ledger.take_back(self.lane.claims());
+    }
+
     /// Begins to read results. What the worker has claimed by now bounds what it may have claimed at the end.
     pub(crate) fn begin_reading(&mut self) -> Result<Reading, Breach> {
         // A worker commits a result before it claims the next task, so of what it has claimed by now all
@@ -296,7 +311,8 @@ impl HostEnd {
             self.consumer.peek(ring, self.consumer.available().min(PIECE), words);
             let before = at;
             while count < most
-                && let Some(end) = small_value(words, at, first.wrapping_add(count) as u16)
+                && let Some(end) =
+                    small_value(words, at, first.wrapping_add(count) as u16, self.largest_result)
             {
                 at = end;
                 count += 1;
@@ -353,6 +369,8 @@ impl HostEnd {
         let ring = lane.up();
         if self.incoming.is_none() {
             let head = UpHead::from_word(self.consumer.word(ring))?;
+            // Before its bytes are collected: nobody may wait for them.
+            self.ledger.expect(head.number)?;
             let words = words_for(head.line as usize);
             if u64::from(head.line) > self.largest_result {
                 return Err(Breach("a result is larger than the pool allows"));
@@ -409,11 +427,11 @@ impl HostEnd {
 /// Where the small value of task `number` ends that begins at `at`; `None` for anything else, which is looked
 /// at on its own then.
 #[inline]
-fn small_value(words: &[u64], at: usize, number: u16) -> Option<usize> {
+fn small_value(words: &[u64], at: usize, number: u16, largest: u64) -> Option<usize> {
     let head = UpHead::from_word(*words.get(at)?).ok()?;
     let end = at + 1 + words_for(head.line as usize);
-    let small = head.kind == UpKind::Value && head.more() == 0 && end <= words.len();
-    (small && head.number == number).then_some(end)
+    let small = head.kind == UpKind::Value && head.more() == 0 && u64::from(head.line) <= largest;
+    (small && head.number == number && end <= words.len()).then_some(end)
 }
 
 /// The lines of the small values that `read_run` copied.

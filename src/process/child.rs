@@ -1,7 +1,7 @@
 //! One worker process with one task: the state behind `Process`, `isolate` and tests.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes as Buffer;
@@ -112,7 +112,7 @@ impl Child {
             options.stdout.open(Stream::Stdout).map_err(system("open stdout for a worker"))?;
         let (stderr_end, stderr) =
             options.stderr.open(Stream::Stderr).map_err(system("open stderr for a worker"))?;
-        let doorbell = end.doorbell().try_clone_to_owned().map_err(system("copy a descriptor"))?;
+        let doorbell = end.doorbell().as_fd().try_clone_to_owned().map_err(system("copy a descriptor"))?;
         let mut descriptors = vec![lane, doorbell, stdout_end, stderr_end];
         let has_stdin = options.stdin.is_some();
         descriptors.extend(options.stdin);

@@ -14,10 +14,11 @@ use crate::link::lane::Lane;
 use crate::link::request::{Role, Settings};
 use crate::link::ring::Breach;
 use crate::link::worker_end::WorkerEnd;
+use crate::primitive::Doorbell;
 use crate::sys::clock::monotonic_nanos;
 use crate::sys::cpu_timer::CpuTimer;
+use crate::sys::crash;
 use crate::sys::exit::ResourceUsage;
-use crate::sys::{crash, fd};
 use crate::task::call::{Call, CallFailure};
 use crate::task::context::{begin, end as end_of_task};
 use crate::task::error::Panic;
@@ -49,7 +50,7 @@ pub(super) fn run(mut inheritance: Inheritance) -> io::Result<Infallible> {
         // Without commands, what stands in the lane is all.
         None => context::retire(),
     }
-    let mut end = WorkerEnd::new(lane, fd::as_eventfd(doorbell));
+    let mut end = WorkerEnd::new(lane, Doorbell::adopt(doorbell));
     let mut worker = Worker::new(settings, inheritance.launch.limits.cpu_time)?;
     lane.black_box().set_ready();
     while end.next(context::retiring()).map_err(io::Error::other)? {
@@ -100,7 +101,7 @@ impl Worker {
 
     /// Runs the task that `end` has claimed, and commits its result.
     #[inline]
-    fn run(&mut self, lane: &Lane, end: &mut WorkerEnd) -> Result<(), Breach> {
+    fn run(&mut self, lane: &Lane, end: &mut WorkerEnd<'_>) -> Result<(), Breach> {
         if let Some((head, serial)) = end.frame()
             && serial != self.frame.serial
         {
@@ -126,7 +127,7 @@ impl Worker {
     }
 
     #[inline]
-    fn call(&mut self, end: &mut WorkerEnd) -> UpKind {
+    fn call(&mut self, end: &mut WorkerEnd<'_>) -> UpKind {
         let code = match &self.frame.code {
             Ok(code) => *code,
             Err(text) => {

@@ -38,7 +38,8 @@ impl Machine {
         let item = if running { worker.take_front() } else { None };
         let spans = worker.clear();
         worker.phase = Phase::Vacant;
-        if !running
+        if ready
+            && !running
             && !proven
             && !matches!(phase, Phase::Ending | Phase::Leaving)
             && let Some(front) = spans.front()
