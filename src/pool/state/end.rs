@@ -36,6 +36,10 @@ impl State {
 
     /// A worker has ended. What it committed counts, and what was running ends with it.
     pub(in crate::pool) fn worker_ended(&mut self, slot: Slot, ending: Ending, reason: Option<String>) {
+        if let Some(worker) = self.workers[slot].as_mut() {
+            // A keeper's death can be seen before that of its workers: nothing is claimed any more from here on.
+            worker.lane.shut();
+        }
         self.drain(slot);
         let Some(worker) = self.workers[slot].as_mut() else {
             let reason = Arc::from(reason.unwrap_or_default());
