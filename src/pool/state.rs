@@ -475,6 +475,7 @@ impl State {
             tracing::warn!(pid = worker.pid, %breach, "worker broke the protocol of its lane");
             worker.breach = Some(breach);
             self.deferred.push_back(Action::Kill { slot });
+            self.renew_lanes();
         }
     }
 
@@ -607,8 +608,7 @@ impl State {
     pub(super) fn drain_all(&mut self) {
         self.must_read = false;
         for slot in 0..self.workers.len() {
-            let worker = self.workers[slot].as_ref();
-            if worker.is_some_and(|worker| worker.lane.lane().has_news()) {
+            if self.workers[slot].as_ref().is_some_and(WorkerProcess::has_news) {
                 self.drain(slot);
             }
         }
@@ -667,9 +667,10 @@ impl State {
         busy.peek().is_some() && busy.all(|worker| worker.lane.has_plenty())
     }
 
-    /// After a worker came or went.
+    /// After a worker came or went, or what it says is not read any more.
     pub(super) fn renew_lanes(&mut self) {
-        self.lanes = self.workers.iter().flatten().map(|worker| Arc::clone(worker.lane.lane())).collect();
+        let read = self.workers.iter().flatten().filter(|worker| worker.breach.is_none());
+        self.lanes = read.map(|worker| Arc::clone(worker.lane.lane())).collect();
     }
 
     /// The slot of the worker with this number.
