@@ -100,6 +100,8 @@ fn every_section_of_gotchas_names_a_test() {
 fn the_table_of_python_names_real_items() {
     let face = read("src/lib.rs")
         + &read("src/pool/mod.rs")
+        + &read("src/pool/life.rs")
+        + &read("src/pool/stats.rs")
         + &read("src/pool/handle.rs")
         + &read("src/process/mod.rs");
     let face =

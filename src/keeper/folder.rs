@@ -6,6 +6,7 @@
 use std::fs::{self, DirBuilder, File};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -94,10 +95,37 @@ impl Drop for Folder {
 }
 
 impl Server {
+    /// A copy of the socket that listens. Whoever holds it can connect, even if all others are dead.
+    pub(super) fn listener(&self) -> io::Result<OwnedFd> {
+        fd::copy_by_address(&self.name)
+    }
+
     /// In a forked worker: gives up a channel that belongs to another worker, without removing its folder.
     pub(super) fn forget_in_child(self) {
         std::mem::forget(self.server);
         fd::close_inherited(self.number);
+    }
+}
+
+/// The folder of a command channel that another process made, to be removed when nobody connects any more.
+pub(super) struct ServerFolder(PathBuf);
+
+impl ServerFolder {
+    /// The folder of the channel with this name, if it lies in `within`.
+    pub(super) fn of(name: &str, within: &Path) -> Option<ServerFolder> {
+        let folder = Path::new(name).parent()?;
+        (folder.parent() == Some(within)).then(|| ServerFolder(folder.to_owned()))
+    }
+
+    /// In a forked worker: leaves the folder to those whose it is.
+    pub(super) fn forget_in_child(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for ServerFolder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

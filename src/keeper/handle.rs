@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Once, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -63,6 +63,7 @@ pub(crate) struct Keeper {
     /// What its workers inherit if they are not told otherwise.
     environment: u64,
     working_directory: Option<PathBuf>,
+    buried: Once,
 }
 
 /// One keeper per executable per host.
@@ -74,10 +75,11 @@ impl Keeper {
         check_this_process(executable)?;
         let mut keepers = KEEPERS.lock().unwrap_or_else(PoisonError::into_inner);
         keepers.retain(|keeper| keeper.strong_count() > 0);
-        let running = keepers.iter().filter_map(Weak::upgrade);
-        if let Some(keeper) =
-            running.into_iter().find(|keeper| keeper.executable == *executable && keeper.is_alive())
-        {
+        let known: Vec<Arc<Keeper>> = keepers.iter().filter_map(Weak::upgrade).collect();
+        // Whoever still has a handle on a dead one keeps no zombie by it.
+        known.iter().for_each(|keeper| keeper.bury());
+        let fits = |keeper: &Arc<Keeper>| keeper.executable == *executable && keeper.is_alive();
+        if let Some(keeper) = known.into_iter().find(fits) {
             return Ok(keeper);
         }
         let keeper = Arc::new(start_with_retries(executable)?);
@@ -130,6 +132,21 @@ impl Keeper {
         (environment, here.filter(|here| Some(here) != self.working_directory.as_ref()))
     }
 
+    /// Reaps it and removes its folder, if it has ended.
+    pub(crate) fn bury(&self) {
+        if self.is_alive() {
+            return;
+        }
+        self.buried.call_once(|| {
+            let status = spawn::reap_if_ours(self.pid);
+            if let Ok(path) = &self.hello.folder {
+                folder::remove_if_dead(path);
+            }
+            let stderr = self.stderr();
+            tracing::debug!(pid = self.pid.as_raw(), ?status, stderr, "keeper ended");
+        });
+    }
+
     /// What the keeper has written to stderr: the dynamic loader's complaints, or a constructor's.
     fn stderr(&self) -> String {
         read_available(&mut self.stderr.lock().unwrap_or_else(PoisonError::into_inner))
@@ -144,12 +161,7 @@ impl Drop for Keeper {
             let _ = pidfd::send_signal(self.process.as_fd(), crate::Signal::SIGKILL, pidfd::Scope::Process);
             let _ = pidfd::wait_for_end(self.process.as_fd(), None);
         }
-        let status = spawn::reap_if_ours(self.pid);
-        if let Ok(path) = &self.hello.folder {
-            folder::remove_if_dead(path);
-        }
-        let stderr = self.stderr();
-        tracing::debug!(pid = self.pid.as_raw(), ?status, stderr, "keeper ended");
+        self.bury();
     }
 }
 
@@ -232,6 +244,7 @@ impl Starting {
                 stderr: Mutex::new(self.stderr),
                 environment: self.environment,
                 working_directory: self.working_directory,
+                buried: Once::new(),
             }),
             Err(failure) => {
                 let _ =

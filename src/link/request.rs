@@ -99,7 +99,8 @@ pub(crate) enum Role {
 pub(crate) enum Notice {
     /// A piece of the list of tasks, before anything else.
     Tasks { tasks: Vec<TaskDescription>, last: bool },
-    /// A worker's process exists; the descriptor is its pidfd. The name is of its command channel.
+    /// A worker's process exists. The name is of its command channel, whose socket is the first descriptor then;
+    /// the last one is the process's pidfd, if there could be one.
     Started { id: u32, pid: u32, commands: Option<String> },
     /// A worker's process could not be made.
     Failed { id: u32, step: Step, errno: i32 },

@@ -106,7 +106,9 @@ impl Core {
         if std::mem::take(&mut state.has_told) && state.poller == Poller::Asleep {
             let _ = self.nudge.write(1);
         }
-        let kick = earlier || !state.deferred.is_empty() || !state.finished.is_empty();
+        // A pool without a worker has come to its end with the word that ends it.
+        let over = state.machine.is_finished() && !state.ended;
+        let kick = earlier || over || !state.deferred.is_empty() || !state.finished.is_empty();
         drop(state);
         if kick {
             self.kick();

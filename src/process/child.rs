@@ -198,12 +198,14 @@ impl Child {
             capture.read(|_| ());
         }
         while self.exit.is_none() {
+            // Asked first: what a keeper told before its end counts.
+            let alive = self.client.keeper().is_alive();
             match self.client.receive() {
                 Ok(Incoming::Message(Notice::Exited { status, usage, .. }, _)) => {
                     self.exit = Some(Exit::Known(status, usage));
                 }
                 Ok(Incoming::Message(..)) => {}
-                Ok(Incoming::Empty) if self.client.keeper().is_alive() => return,
+                Ok(Incoming::Empty) if alive => return,
                 Ok(Incoming::Empty | Incoming::End) | Err(_) => self.exit = Some(Exit::Lost),
             }
         }

@@ -1,0 +1,130 @@
+//! The keeper's workers, from their start to their end, and the command channels that wait for the host.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+
+use nix::sys::signal::{Signal as NixSignal, killpg};
+use nix::unistd::{Pid, getpid};
+
+use crate::sys::exit::{ExitStatus, ResourceUsage, ended_child, reap, reap_any};
+use crate::sys::procfs;
+use crate::sys::signal::Signal;
+
+use super::folder::{Server, ServerFolder};
+
+/// A worker.
+pub(super) struct Child {
+    pub(super) client: u64,
+    pub(super) id: u32,
+    /// An executed worker that has not yet told the name of its command channel.
+    pub(super) setup: Option<OwnedFd>,
+}
+
+/// What is kept of a command channel until the host has connected to it.
+pub(super) enum Channel {
+    /// Made here, for a forked worker.
+    Own(Server),
+    /// Made by an executed worker, which may die before it removes the folder.
+    Workers { _folder: ServerFolder },
+}
+
+/// How a worker ended.
+pub(super) struct Ended {
+    pub(super) child: Child,
+    pub(super) status: ExitStatus,
+    pub(super) usage: ResourceUsage,
+}
+
+/// All workers that live, and what is kept for their host.
+#[derive(Default)]
+pub(super) struct Children {
+    by_pid: HashMap<i32, Child>,
+    /// By client and worker. A worker may be dead long before its host connects.
+    channels: HashMap<(u64, u32), Channel>,
+}
+
+impl Children {
+    pub(super) fn insert(&mut self, pid: Pid, child: Child) {
+        self.by_pid.insert(pid.as_raw(), child);
+    }
+
+    pub(super) fn get(&self, pid: Pid) -> Option<&Child> {
+        self.by_pid.get(&pid.as_raw())
+    }
+
+    /// Keeps a command channel until the host has connected.
+    pub(super) fn keep_channel(&mut self, client: u64, id: u32, channel: Channel) {
+        self.channels.insert((client, id), channel);
+    }
+
+    /// The host has connected.
+    pub(super) fn drop_channel(&mut self, client: u64, id: u32) {
+        self.channels.remove(&(client, id));
+    }
+
+    /// Workers that have not told the name of their command channel.
+    pub(super) fn setting_up(&self) -> Vec<Pid> {
+        let waiting = self.by_pid.iter().filter(|(_, child)| child.setup.is_some());
+        waiting.map(|(pid, _)| Pid::from_raw(*pid)).collect()
+    }
+
+    pub(super) fn take_setup(&mut self, pid: Pid) -> Option<OwnedFd> {
+        self.by_pid.get_mut(&pid.as_raw())?.setup.take()
+    }
+
+    pub(super) fn signal(&self, client: u64, id: u32, signal: Signal, group: bool) {
+        let found = self.by_pid.iter().find(|(_, child)| child.client == client && child.id == id);
+        let Some((&pid, _)) = found else { return };
+        // The child is not reaped yet, so the number is still its own.
+        let target = if group { -pid } else { pid };
+        crate::sys::signal::send(target, signal);
+    }
+
+    /// Kills what a client started.
+    pub(super) fn kill_all_of(&mut self, client: u64) {
+        self.channels.retain(|(other, _), _| *other != client);
+        let pids = self.by_pid.iter().filter(|(_, child)| child.client == client);
+        pids.for_each(|(pid, _)| kill_group(*pid));
+    }
+
+    /// Reaps a child that has ended, if one has; the worker that it was, unless it was somebody's orphan.
+    pub(super) fn reap_one(&mut self) -> Option<Option<Ended>> {
+        let pid = ended_child()?;
+        if self.by_pid.contains_key(&pid.as_raw()) {
+            // While the leader is not reaped, the group's number cannot be another's.
+            kill_group(pid.as_raw());
+        }
+        let (status, usage) = reap(pid).ok()?;
+        let child = self.by_pid.remove(&pid.as_raw());
+        Some(child.map(|child| Ended { child, status, usage }))
+    }
+
+    /// Kills every group, then whoever else of the descendants is left, and waits for all.
+    pub(super) fn end_all(&mut self) {
+        self.channels.clear();
+        self.by_pid.keys().for_each(|pid| kill_group(*pid));
+        loop {
+            // Orphans come to this process when their parents end, so in the end all are its children.
+            for entry in procfs::children(getpid()) {
+                crate::sys::signal::send(entry.pid.as_raw(), Signal::SIGKILL);
+            }
+            if !reap_any() {
+                return;
+            }
+        }
+    }
+
+    /// In a forked worker: gives up what belongs to other workers.
+    pub(super) fn forget_in_child(self) {
+        for channel in self.channels.into_values() {
+            match channel {
+                Channel::Own(server) => server.forget_in_child(),
+                Channel::Workers { _folder: folder } => folder.forget_in_child(),
+            }
+        }
+    }
+}
+
+fn kill_group(pid: i32) {
+    let _ = killpg(Pid::from_raw(pid), NixSignal::SIGKILL);
+}

@@ -1,0 +1,233 @@
+//! The pool's own thread: starts and kills workers, hears of their ends, keeps the clock, and reads the
+//! lanes when nobody else does.
+
+mod keeper;
+mod output;
+mod start;
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, MutexGuard};
+use std::time::{Duration, Instant};
+
+use nix::sys::epoll::{EpollEvent, EpollFlags};
+
+use crate::keeper::client::Client;
+use crate::keeper::handle::Executable;
+use crate::link::patience::Patience;
+use crate::process::child::Job as FirstJob;
+use crate::sys::pidfd;
+use crate::sys::signal;
+
+use super::builder::{Options, Output};
+use super::callbacks::Callbacks;
+use super::core::{BELLS, CLIENT, Core, KEEPER, KICK, OUTPUT, RELAY};
+use super::machine::{Action, Event, Stage};
+use super::relay::Relay;
+use super::state::State;
+use start::ask_to_stop;
+
+/// How long a keeper may take to end killed workers before it is killed itself.
+const LONGEST_END: Duration = Duration::from_secs(5);
+
+/// How long the driver reads lanes in one go before it looks at its other duties.
+const LONGEST_READ: Duration = Duration::from_micros(500);
+
+/// The driver's own things.
+pub(super) struct Driver {
+    core: Arc<Core>,
+    options: Options,
+    executable: Executable,
+    initializer: Option<Arc<FirstJob>>,
+    client: Option<Client>,
+    next_id: u32,
+    relay: Option<Relay>,
+    /// Pipes that are not read while the relay is full.
+    held_back: Vec<u32>,
+    /// Command channels to be connected when there is nothing else to do.
+    connects: VecDeque<Connect>,
+    callbacks: Callbacks,
+    patience: Patience,
+    /// When to end by force.
+    end_by: Option<Instant>,
+}
+
+/// A command channel that waits to be connected.
+struct Connect {
+    id: u32,
+    name: String,
+    /// The socket that listens, so that a connect cannot fail, whoever died meanwhile.
+    _listener: OwnedFd,
+}
+
+impl Driver {
+    pub(super) fn new(
+        core: Arc<Core>,
+        options: Options,
+        executable: Executable,
+        initializer: Option<FirstJob>,
+        client: Client,
+    ) -> io::Result<Driver> {
+        let relay = match options.stderr {
+            Output::Null => None,
+            Output::Inherit | Output::Stderr => Some(Relay::new()?),
+        };
+        let mut driver = Driver {
+            core,
+            options,
+            executable,
+            initializer: initializer.map(Arc::new),
+            client: None,
+            next_id: 0,
+            relay,
+            held_back: Vec::new(),
+            connects: VecDeque::new(),
+            callbacks: Callbacks::default(),
+            patience: Patience::new(),
+            end_by: None,
+        };
+        driver.use_client(client)?;
+        if let Some(relay) = &driver.relay {
+            // A file is always writable, and cannot be watched.
+            let _ = driver.core.events.add(relay.target(), EpollEvent::new(EpollFlags::empty(), RELAY));
+        }
+        Ok(driver)
+    }
+
+    /// Starts the first workers, on the thread that makes the pool.
+    pub(super) fn start_all(&mut self) {
+        let core = Arc::clone(&self.core);
+        let mut state = core.lock();
+        self.act(&mut state);
+    }
+
+    /// Runs until the pool has come to its end.
+    pub(super) fn run(mut self) {
+        signal::block_all_in_this_thread();
+        loop {
+            let core = Arc::clone(&self.core);
+            let mut state = core.lock();
+            self.act(&mut state);
+            if self.is_finished(&state) {
+                break;
+            }
+            let now = Instant::now();
+            let look = state.look_at();
+            if look.is_some_and(|look| look <= now) {
+                state.late_at = None;
+                state.drain_all();
+                core.step_down(&mut state);
+                core.release(state);
+                continue;
+            }
+            let alarm = state.machine.wake_at();
+            if alarm.is_some_and(|alarm| alarm <= now) {
+                state.drain_all();
+                state.run(Event::Tick);
+                core.release(state);
+                continue;
+            }
+            let alarm = [alarm, look].into_iter().flatten().min();
+            let _ = state.machine.take_earliest();
+            state.alarm = alarm;
+            let finished = std::mem::take(&mut state.finished);
+            core.release(state);
+            self.callbacks.call(finished);
+            self.wait(alarm, now);
+        }
+        self.finish();
+    }
+
+    fn is_finished(&mut self, state: &State) -> bool {
+        if !state.machine.is_finished() {
+            return false;
+        }
+        state.workers.iter().all(Option::is_none) && state.finished.is_empty()
+    }
+
+    fn finish(mut self) {
+        // The keeper may end now, if nobody else uses it.
+        self.client = None;
+        self.callbacks.finish();
+        let mut state = self.core.lock();
+        state.ended = true;
+        state.wake_everybody();
+        self.core.ended.notify_all();
+        self.core.release(state);
+    }
+
+    fn wait(&mut self, alarm: Option<Instant>, now: Instant) {
+        let alarm = [alarm, self.end_by].into_iter().flatten().min();
+        let timeout = match alarm {
+            _ if !self.connects.is_empty() => Some(Duration::ZERO),
+            Some(alarm) => Some(alarm.saturating_duration_since(now)),
+            None => None,
+        };
+        let mut events = [EpollEvent::empty(); 32];
+        let count = self.core.events.wait(&mut events, pidfd::poll_timeout(timeout)).unwrap_or(0);
+        for event in &events[..count] {
+            match event.data() {
+                KICK => self.core.answer_kick(),
+                BELLS => self.read_lanes(),
+                CLIENT => self.hear(event.events()),
+                KEEPER => self.keeper_ended(),
+                RELAY => self.flush_relay(),
+                output => self.pass_on_output((output - OUTPUT) as u32),
+            }
+        }
+        if count == 0 {
+            self.connect_one();
+        }
+        if self.end_by.is_some_and(|end_by| end_by <= Instant::now()) {
+            self.kill_keeper();
+        }
+    }
+
+    /// A lane rang: reads until nothing comes for a while, unless another thread does.
+    fn read_lanes(&mut self) {
+        let core = Arc::clone(&self.core);
+        let mut events = [EpollEvent::empty(); 16];
+        // Takes note of the rings, so that the set is quiet again.
+        let _ = core.bells.wait(&mut events, pidfd::poll_timeout(Some(Duration::ZERO)));
+        let mut state = core.lock();
+        if !core.try_poll(&mut state) {
+            return;
+        }
+        let end = Instant::now() + LONGEST_READ;
+        loop {
+            state.drain_all();
+            let others = !state.followers.is_empty() || !state.deferred.is_empty();
+            if others || state.has_plenty() || Instant::now() > end {
+                break;
+            }
+            let lanes = Arc::clone(&state.lanes);
+            let woke = std::mem::take(&mut state.woke);
+            core.release(state);
+            let found = self.patience.look(woke, || lanes.iter().any(|lane| lane.has_news()));
+            state = core.lock();
+            if !found {
+                self.patience.refresh();
+                break;
+            }
+        }
+        core.step_down(&mut state);
+        core.release(state);
+    }
+
+    /// Carries out what was left for the driver.
+    fn act(&mut self, state: &mut MutexGuard<'_, State>) {
+        while let Some(action) = state.deferred.pop_front() {
+            match action {
+                Action::Start { slot } => self.start(state, slot),
+                Action::Kill { slot } => self.kill(state, slot),
+                Action::AskToStop { slot } => ask_to_stop(state, slot),
+                Action::Retire { slot } => self.retire(state, slot),
+                _ => unreachable!("only these four are deferred"),
+            }
+        }
+        if state.machine.stage() == Stage::Terminating && self.end_by.is_none() {
+            self.end_by = Some(Instant::now() + LONGEST_END);
+        }
+    }
+}

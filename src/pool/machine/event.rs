@@ -1,0 +1,115 @@
+//! What driver and machine say to each other.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::span::{Batch, BatchKey, JobKey, Slot, Span};
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub(in crate::pool) enum Event {
+    Submit {
+        key: BatchKey,
+        batch: Batch,
+    },
+    /// The first `count` items in flight have values, which are delivered.
+    Settled {
+        slot: Slot,
+        count: u32,
+    },
+    /// The first item in flight ended without a value, and its worker lives.
+    Failed {
+        slot: Slot,
+        retriable: bool,
+    },
+    /// The initializer of a worker is through.
+    Initialized {
+        slot: Slot,
+    },
+    /// The last `count` items in flight are the host's again.
+    TookBack {
+        slot: Slot,
+        count: u32,
+    },
+    /// A worker has ended. `running`: the first item in flight was begun. `ready`: it ever took tasks.
+    Died {
+        slot: Slot,
+        running: bool,
+        ready: bool,
+        reason: Arc<str>,
+    },
+    /// A submission is not wanted any more.
+    Cancel {
+        job: JobKey,
+    },
+    Resize {
+        workers: usize,
+    },
+    /// Nothing more will be submitted.
+    Close,
+    /// Nothing more is wanted.
+    Terminate,
+    /// Time has passed.
+    Tick,
+}
+
+/// What the driver has to do.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::pool) enum Action {
+    Start {
+        slot: Slot,
+    },
+    Send {
+        slot: Slot,
+        span: Span,
+    },
+    /// Take back what is not begun, and tell how much in `TookBack`.
+    TakeBack {
+        slot: Slot,
+    },
+    /// Ask the running task to stop.
+    AskToStop {
+        slot: Slot,
+    },
+    /// Kill the worker's group.
+    Kill {
+        slot: Slot,
+    },
+    /// Let the worker exit when its lane is empty.
+    Retire {
+        slot: Slot,
+    },
+    /// These items end without a value.
+    Deliver {
+        key: BatchKey,
+        items: Range<u32>,
+        attempt: u32,
+        verdict: Verdict,
+    },
+    /// The first attempt failed as just told; another follows.
+    Retry {
+        key: BatchKey,
+        item: u32,
+        attempt: u32,
+    },
+    /// Every item of the batch is settled.
+    Free {
+        key: BatchKey,
+    },
+    /// Workers do not start; the pool takes nothing more.
+    Break {
+        reason: Arc<str>,
+    },
+}
+
+/// Why items end without a value.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::pool) enum Verdict {
+    /// As the driver just told: `Failed` or `Died`.
+    AsTold,
+    TimedOut(Duration),
+    Cancelled,
+    Terminated,
+    NoWorker(Arc<str>),
+}

@@ -1,0 +1,64 @@
+//! What workers tell of the items they have in flight.
+
+use std::time::Instant;
+
+use super::worker::{Condemned, Phase};
+use super::{Action, Machine, Slot, Verdict};
+
+impl Machine {
+    pub(super) fn settled(&mut self, slot: Slot, count: u32, now: Instant, actions: &mut Vec<Action>) {
+        self.failed_starts = 0;
+        let worker = &mut self.workers[slot];
+        worker.progressed(count, now);
+        let mut left = count;
+        while left > 0 {
+            let Some(front) = self.workers[slot].spans.front_mut() else { break };
+            let here = front.split_front(left.min(front.len()));
+            if front.len() == 0 {
+                self.workers[slot].spans.pop_front();
+            }
+            left -= here.len();
+            self.count_off(here.key, here.len(), actions);
+        }
+        self.after_progress(slot, now, actions);
+    }
+
+    pub(super) fn failed(&mut self, slot: Slot, retriable: bool, now: Instant, actions: &mut Vec<Action>) {
+        self.failed_starts = 0;
+        let worker = &mut self.workers[slot];
+        worker.progressed(1, now);
+        let condemned = worker.condemned.take();
+        if let Some(item) = worker.take_front() {
+            let (verdict, retriable) = match condemned {
+                Some(Condemned { verdict, .. }) => {
+                    let again = matches!(verdict, Verdict::TimedOut(_));
+                    (verdict, again)
+                }
+                None => (Verdict::AsTold, retriable),
+            };
+            self.retry_or_deliver(item, retriable, verdict, now, actions);
+        }
+        self.after_progress(slot, now, actions);
+    }
+
+    pub(super) fn after_progress(&mut self, slot: Slot, now: Instant, actions: &mut Vec<Action>) {
+        let worker = &self.workers[slot];
+        let used_up = self.config.max_tasks_per_worker.is_some_and(|most| worker.given >= most);
+        if used_up && worker.in_flight == 0 && worker.phase == Phase::Working {
+            self.retire(slot, actions);
+        }
+        self.fill(now, actions);
+        self.finish_if_done(actions);
+    }
+
+    pub(super) fn initialized(&mut self, slot: Slot, now: Instant, actions: &mut Vec<Action>) {
+        self.failed_starts = 0;
+        let worker = &mut self.workers[slot];
+        if worker.phase == Phase::Initializing {
+            worker.phase = Phase::Working;
+            worker.since = now;
+            self.fill(now, actions);
+        }
+        self.finish_if_done(actions);
+    }
+}
