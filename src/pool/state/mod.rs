@@ -26,11 +26,11 @@ use crate::task::error::{TaskContext, TaskError, TaskErrorKind};
 use super::batch::{Batch, Name};
 use super::job::{Completion, Job, Mailbox};
 use super::machine::{self, Action, BatchKey, Event, JobKey, Machine, Slot, Span};
+use super::reader::Poller;
 use super::stats::Counters;
 use super::worker::{Armed, WorkerProcess};
 use telling::Told;
 
-pub(super) use bells::Poller;
 pub(super) use end::Ending;
 
 /// Moves whenever a job has news.
