@@ -185,9 +185,10 @@ impl Core {
         self.watch_bells(false);
         self.release(state);
         self.await_ring(left);
-        self.answer_nudge();
         let mut state = self.lock();
         state.poller = Poller::Spinning;
+        // Under the lock, as every nudge: one that came later would stay, and wake the driver for ever.
+        self.answer_nudge();
         self.watch_bells(true);
         state.disarm();
         state.drain_all();
@@ -223,6 +224,10 @@ impl Core {
         self.take_rings();
         let mut state = self.lock();
         if !self.try_poll(&mut state) {
+            // A ring is told once, and this one may have been for the poller.
+            if state.poller == Poller::Asleep {
+                self.nudge();
+            }
             return;
         }
         let end = Instant::now() + LONGEST_READ;
