@@ -15,7 +15,6 @@ use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use crate::keeper::client::Client;
 use crate::keeper::handle::Executable;
-use crate::link::patience::Patience;
 use crate::process::child::Job as FirstJob;
 use crate::sys::pidfd;
 use crate::sys::signal;
@@ -31,9 +30,6 @@ use start::ask_to_stop;
 /// How long a keeper may take to end killed workers before it is killed itself.
 const LONGEST_END: Duration = Duration::from_secs(5);
 
-/// How long the driver reads lanes in one go before it looks at its other duties.
-const LONGEST_READ: Duration = Duration::from_micros(500);
-
 /// The driver's own things.
 pub(super) struct Driver {
     core: Arc<Core>,
@@ -48,7 +44,6 @@ pub(super) struct Driver {
     /// Command channels to be connected when there is nothing else to do.
     connects: VecDeque<Connect>,
     callbacks: Callbacks,
-    patience: Patience,
     /// When to end by force.
     end_by: Option<Instant>,
 }
@@ -84,7 +79,6 @@ impl Driver {
             held_back: Vec::new(),
             connects: VecDeque::new(),
             callbacks: Callbacks::default(),
-            patience: Patience::new(),
             end_by: None,
         };
         driver.use_client(client)?;
@@ -115,9 +109,7 @@ impl Driver {
             let now = Instant::now();
             let look = state.look_at();
             if look.is_some_and(|look| look <= now) {
-                state.late_at = None;
-                state.drain_all();
-                core.step_down(&mut state);
+                core.look_as_driver(&mut state);
                 core.release(state);
                 continue;
             }
@@ -174,7 +166,7 @@ impl Driver {
         for event in &events[..count] {
             match event.data() {
                 KICK => self.core.answer_kick(),
-                BELLS => self.read_lanes(),
+                BELLS => self.core.read_as_driver(),
                 CLIENT => self.hear(event.events()),
                 KEEPER => self.keeper_ended(),
                 RELAY => self.flush_relay(),
@@ -187,37 +179,6 @@ impl Driver {
         if self.end_by.is_some_and(|end_by| end_by <= Instant::now()) {
             self.kill_keeper();
         }
-    }
-
-    /// A lane rang: reads until nothing comes for a while, unless another thread does.
-    fn read_lanes(&mut self) {
-        let core = Arc::clone(&self.core);
-        let mut events = [EpollEvent::empty(); 16];
-        // Takes note of the rings, so that the set is quiet again.
-        let _ = core.bells.wait(&mut events, pidfd::poll_timeout(Some(Duration::ZERO)));
-        let mut state = core.lock();
-        if !core.try_poll(&mut state) {
-            return;
-        }
-        let end = Instant::now() + LONGEST_READ;
-        loop {
-            state.drain_all();
-            let others = !state.followers.is_empty() || !state.deferred.is_empty();
-            if others || state.has_plenty() || Instant::now() > end {
-                break;
-            }
-            let lanes = Arc::clone(&state.lanes);
-            let woke = std::mem::take(&mut state.woke);
-            core.release(state);
-            let found = self.patience.look(woke, || lanes.iter().any(|lane| lane.has_news()));
-            state = core.lock();
-            if !found {
-                self.patience.refresh();
-                break;
-            }
-        }
-        core.step_down(&mut state);
-        core.release(state);
     }
 
     /// Carries out what was left for the driver.

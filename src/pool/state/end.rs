@@ -31,6 +31,7 @@ impl State {
             tracing::warn!(pid = worker.pid, %breach, "worker broke the protocol of its lane");
             worker.breach = Some(breach);
             self.deferred.push_back(Action::Kill { slot });
+            self.renew_lanes();
         }
     }
 

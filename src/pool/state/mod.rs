@@ -26,11 +26,11 @@ use crate::task::error::{TaskContext, TaskError, TaskErrorKind};
 use super::batch::{Batch, Name};
 use super::job::{Completion, Job, Mailbox};
 use super::machine::{self, Action, BatchKey, Event, JobKey, Machine, Slot, Span};
+use super::reader::Poller;
 use super::stats::Counters;
 use super::worker::{Armed, WorkerProcess};
 use telling::Told;
 
-pub(super) use bells::Poller;
 pub(super) use end::Ending;
 
 /// Moves whenever a job has news.
@@ -367,9 +367,10 @@ impl State {
         PassingEpoch { seen: self.epoch.0.load(Ordering::Acquire), epoch: self.epoch.clone() }
     }
 
-    /// After a worker came or went.
+    /// After a worker came or went, or what it says is not read any more.
     pub(super) fn renew_lanes(&mut self) {
-        self.lanes = self.workers.iter().flatten().map(|worker| Arc::clone(worker.lane.lane())).collect();
+        let read = self.workers.iter().flatten().filter(|worker| worker.breach.is_none());
+        self.lanes = read.map(|worker| Arc::clone(worker.lane.lane())).collect();
     }
 
     /// The slot of the worker with this number.

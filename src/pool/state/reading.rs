@@ -13,7 +13,7 @@ use crate::link::ring::Breach;
 use crate::pool::batch::Batch;
 use crate::pool::job::{Facts, Job};
 use crate::pool::machine::{Action, BatchKey, Event, JobKey, Slot, Span};
-use crate::pool::worker::Initializer;
+use crate::pool::worker::{Initializer, WorkerProcess};
 use crate::process::verdict;
 use crate::task::error::{Absent, TaskErrorKind};
 
@@ -81,8 +81,7 @@ impl State {
     pub(in crate::pool) fn drain_all(&mut self) {
         self.must_read = false;
         for slot in 0..self.workers.len() {
-            let worker = self.workers[slot].as_ref();
-            if worker.is_some_and(|worker| worker.lane.lane().has_news()) {
+            if self.workers[slot].as_ref().is_some_and(WorkerProcess::has_news) {
                 self.drain(slot);
             }
         }
