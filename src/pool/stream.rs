@@ -62,10 +62,13 @@ impl JsonCalls {
         if !self.wait_for_room() {
             return false;
         }
-        let number = self.submitted.fetch_add(1, Ordering::Relaxed);
         let mut encoder = Encoder::default();
         encoder.push_json(arguments);
         let mut state = self.core.lock();
+        if self.stopped.load(Ordering::Relaxed) {
+            return false;
+        }
+        let number = self.submitted.fetch_add(1, Ordering::Relaxed);
         state.submit(encoder.finish(self.job, self.function.clone(), number, self.options));
         self.core.release(state);
         true
@@ -76,8 +79,11 @@ impl JsonCalls {
         if !self.wait_for_room() {
             return false;
         }
-        let number = self.submitted.fetch_add(1, Ordering::Relaxed);
         let mut state = self.core.lock();
+        if self.stopped.load(Ordering::Relaxed) {
+            return false;
+        }
+        let number = self.submitted.fetch_add(1, Ordering::Relaxed);
         state.reject(self.job, number, kind);
         self.core.release(state);
         true
@@ -89,7 +95,7 @@ impl JsonCalls {
                 return Some(false);
             }
             let ahead = self.submitted.load(Ordering::Relaxed) - self.received.load(Ordering::Relaxed);
-            (ahead < self.buffer && state.machine.appetite() > 0).then_some(true)
+            (ahead < self.buffer && state.has_appetite(self.job)).then_some(true)
         });
         room.unwrap_or(false)
     }
@@ -101,18 +107,22 @@ impl JsonCalls {
         self.core.release(state);
     }
 
-    /// Submits nothing more, from now on; what was submitted is done.
+    /// Submits nothing more, from now on. What has begun is done; what has not ends as cancelled.
     pub(crate) fn stop(&self) {
-        self.stopped.store(true, Ordering::Relaxed);
-        self.finish();
+        self.call_off(Event::Withdraw { job: self.job });
     }
 
     /// Cancels what is not done.
     pub(crate) fn cancel(&self) {
-        self.stop();
+        self.call_off(Event::Cancel { job: self.job });
+    }
+
+    fn call_off(&self, event: Event) {
         let mut state = self.core.lock();
+        self.stopped.store(true, Ordering::Relaxed);
+        state.seal(self.job);
         state.drain_all();
-        state.run(Event::Cancel { job: self.job });
+        state.run(event);
         self.core.release(state);
     }
 
@@ -145,9 +155,8 @@ impl JsonCalls {
     pub(crate) fn release(&self, count: u64) {
         self.received.fetch_add(count, Ordering::Relaxed);
         let mut state = self.core.lock();
-        if let Some(job) = state.jobs.get_mut(&self.job) {
-            job.wake();
-        }
+        // Whoever waits for room looks again.
+        state.tell(self.job);
         self.core.release(state);
     }
 }

@@ -1,0 +1,1 @@
+//! Every event in every state: what holds after it.
