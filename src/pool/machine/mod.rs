@@ -216,6 +216,10 @@ impl Machine {
             }
             None => {
                 self.queue.push_back(span);
+                if self.stage == Stage::Closing {
+                    // Its workers may have gone.
+                    self.staff(now, actions);
+                }
                 self.fill(now, actions);
             }
         }

@@ -99,7 +99,9 @@ fn nobody_wakes_for_items_that_cannot_be_moved() {
 }
 
 /// What takes a worker out of service, told to the first of two that both run one item.
-fn dooms() -> [(&'static str, fn(&mut Bench)); 4] {
+type Doom = (&'static str, fn(&mut Bench));
+
+fn dooms() -> [Doom; 4] {
     [
         ("it broke the protocol", |bench| drop(bench.tell(Event::Doomed { slot: 0 }))),
         ("it timed out", |bench| drop(bench.time_out(0))),

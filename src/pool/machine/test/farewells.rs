@@ -87,6 +87,16 @@ fn what_comes_after_the_end_ends_at_once() {
 }
 
 #[test]
+fn what_comes_when_only_a_surplus_worker_is_left_is_still_done() {
+    let mut bench = Bench::new(config(2));
+    bench.tell(Event::Resize { workers: 1 });
+    bench.tell(Event::Close);
+    bench.died(0, false, true);
+    let actions = bench.submit(batch(1, 1));
+    assert!(has(&actions, |action| *action == Action::Start { slot: 0 }), "{actions:?}");
+}
+
+#[test]
 fn what_comes_while_the_last_workers_leave_is_still_done() {
     let mut bench = Bench::new(config(1));
     bench.tell(Event::Close);
