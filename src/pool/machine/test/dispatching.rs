@@ -101,8 +101,9 @@ fn nobody_wakes_for_items_that_cannot_be_moved() {
 /// What takes a worker out of service, told to the first of two that both run one item.
 type Doom = (&'static str, fn(&mut Bench));
 
-fn dooms() -> [Doom; 4] {
+fn dooms() -> [Doom; 5] {
     [
+        ("its process is gone", |bench| drop(bench.tell(Event::Ended { slot: 0 }))),
         ("it broke the protocol", |bench| drop(bench.tell(Event::Doomed { slot: 0 }))),
         ("it timed out", |bench| drop(bench.time_out(0))),
         ("it is being killed", |bench| {
@@ -116,16 +117,27 @@ fn dooms() -> [Doom; 4] {
     ]
 }
 
+/// Two quick workers with one task each, which would get more.
+fn with_room() -> Bench {
+    let mut bench = Bench::new(config(2));
+    bench.submit(batch(8, 2));
+    bench.later(MILLISECOND).settled(0, 1);
+    bench.later(MILLISECOND).settled(1, 1);
+    bench.submit(super::super::Batch { timeout: Some(SECOND), ..batch(1, 1) });
+    bench.submit(batch(2, 1));
+    bench
+}
+
 #[test]
 fn a_doomed_worker_is_given_nothing_more() {
+    let healthy = given(&with_room().submit(batch(3, 10)));
+    assert!(healthy.contains(&0) && healthy.contains(&1));
     for (name, doom) in dooms() {
-        let mut bench = Bench::new(config(2));
-        bench.submit(super::super::Batch { timeout: Some(SECOND), ..batch(1, 1) });
-        bench.submit(batch(2, 1));
+        let mut bench = with_room();
         doom(&mut bench);
         let slots = given(&bench.submit(batch(3, 10)));
-        assert!(!slots.contains(&0), "{name}: {slots:?}");
-        bench.settled(1, 1);
+        assert!(slots.contains(&1) && !slots.contains(&0), "{name}: {slots:?}");
+        assert!(!given(&bench.settled(1, 1)).contains(&0), "{name}");
         assert_eq!(bench.loads()[0], 1, "{name}");
     }
 }
