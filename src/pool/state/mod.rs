@@ -9,6 +9,8 @@ mod end;
 mod reading;
 mod room;
 mod telling;
+#[cfg(test)]
+mod test;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
