@@ -32,11 +32,11 @@ fn scramble(words: &[AtomicU64], mut seed: u64) {
 
 const ATTACKS: [fn(&'static [AtomicU64]); 9] = [
     // The host's own position: there seems to be something to read for ever.
-    |lane| drop(lane[UP_BEHIND].fetch_add(5, Ordering::SeqCst)),
-    |lane| drop(lane[UP_AHEAD].fetch_add(5, Ordering::SeqCst)),
-    |lane| drop(lane[UP_AHEAD].fetch_add(1 << 40, Ordering::SeqCst)),
+    |lane| _ = lane[UP_BEHIND].fetch_add(5, Ordering::SeqCst),
+    |lane| _ = lane[UP_AHEAD].fetch_add(5, Ordering::SeqCst),
+    |lane| _ = lane[UP_AHEAD].fetch_add(1 << 40, Ordering::SeqCst),
     // More is claimed than was given, or everything, or all is gone.
-    |lane| drop(lane[CLAIM].fetch_add(1000, Ordering::SeqCst)),
+    |lane| _ = lane[CLAIM].fetch_add(1000, Ordering::SeqCst),
     |lane| lane[CLAIM].store(u64::MAX, Ordering::SeqCst),
     |lane| lane[DOWN_BEHIND].store(1 << 50, Ordering::SeqCst),
     |lane| scramble(&lane[..CONTROL], 1),

@@ -15,6 +15,7 @@ use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use crate::keeper::client::Client;
 use crate::keeper::handle::Executable;
+use crate::link::command::Command;
 use crate::process::child::Job as FirstJob;
 use crate::sys::pidfd;
 use crate::sys::signal;
@@ -22,10 +23,10 @@ use crate::sys::signal;
 use super::builder::{Options, Output};
 use super::callbacks::{self, Callbacks};
 use super::core::{BELLS, CLIENT, Core, KEEPER, KICK, OUTPUT, RELAY};
-use super::machine::{Action, Event, Stage};
+use super::machine::{Event, Stage};
 use super::relay::Relay;
-use super::state::State;
-use start::ask_to_stop;
+use super::state::{Duty, State};
+use start::say;
 
 /// How long a keeper may take to end killed workers before it is killed itself.
 const LONGEST_END: Duration = Duration::from_secs(5);
@@ -183,13 +184,12 @@ impl Driver {
 
     /// Carries out what was left for the driver.
     fn act(&mut self, state: &mut MutexGuard<'_, State>) {
-        while let Some(action) = state.deferred.pop_front() {
-            match action {
-                Action::Start { slot } => self.start(state, slot),
-                Action::Kill { slot } => self.kill(state, slot),
-                Action::AskToStop { slot } => ask_to_stop(state, slot),
-                Action::Retire { slot } => self.retire(state, slot),
-                _ => unreachable!("only these four are deferred"),
+        while let Some(duty) = state.deferred.pop_front() {
+            match duty {
+                Duty::Start { slot } => self.start(state, slot),
+                Duty::Kill { slot } => self.kill(state, slot),
+                Duty::AskToStop { slot, number } => say(state, slot, Command::Cancel { number }),
+                Duty::Retire { slot } => say(state, slot, Command::Retire),
             }
         }
         if state.machine.stage() == Stage::Terminating && self.end_by.is_none() {
