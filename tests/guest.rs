@@ -62,6 +62,7 @@ fn nothing_is_printed() {
         check_a_pool();
         let pool = Pool::builder().workers(1).attempts(2).timeout(Duration::from_millis(10)).start().unwrap();
         assert!(pool.apply(std::thread::park, ()).unwrap_err().is_timeout());
+        let pool = Pool::new(1).unwrap();
         assert!(pool.apply(|| -> i32 { panic!("no") }, ()).unwrap_err().is_panic());
         pool.apply_async(square, (1,)).unwrap().on_complete(|_| ());
     });

@@ -79,11 +79,15 @@ fn what_comes_after_the_end_ends_at_once() {
     let mut bench = Bench::new(config(1));
     bench.tell(Event::Terminate);
     assert_eq!(bench.submit(batch(1, 1))[0], deliver(1, 0, 1, Verdict::Terminated));
-    let mut closed = Bench::new(config(1));
-    closed.tell(Event::Close);
-    closed.died(0, false, true);
-    assert_eq!(closed.submit(batch(1, 1))[0], deliver(1, 0, 1, Verdict::Terminated));
-    assert!(closed.machine.is_finished());
+}
+
+#[test]
+fn what_a_call_that_began_before_the_close_still_submits_gets_a_worker() {
+    let mut bench = Bench::new(config(1));
+    bench.tell(Event::Close);
+    bench.died(0, false, true);
+    assert_eq!(bench.submit(batch(1, 1))[0], Action::Start { slot: 0 });
+    assert!(!bench.machine.is_finished());
 }
 
 #[test]
