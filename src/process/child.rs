@@ -78,6 +78,8 @@ pub(crate) struct Child {
     exit: Option<Exit>,
     /// What ended it first, if the host did.
     verdict: Option<TaskErrorKind>,
+    /// It wrote what no worker writes, and what else it writes is not read.
+    breached: bool,
 }
 
 /// What came up the lane.
@@ -159,6 +161,7 @@ impl Child {
             answer: None,
             exit: None,
             verdict: None,
+            breached: false,
         };
         let process = child.wait_for_start()?;
         Ok((child, process))
@@ -216,6 +219,9 @@ impl Child {
     }
 
     fn read_lane(&mut self) {
+        if self.breached {
+            return;
+        }
         let answer = &mut self.answer;
         let read = self.end.read(|arrival| {
             *answer = Some(Answer {
@@ -225,6 +231,7 @@ impl Child {
             });
         });
         if let Err(breach) = read.and_then(|_| self.end.publish()) {
+            self.breached = true;
             self.verdict.get_or_insert(TaskErrorKind::Breach { message: breach.to_string() });
             let _ = self.client.signal(ID, Signal::SIGKILL, true);
         }

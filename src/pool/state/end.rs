@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::link::ring::Breach;
-use crate::pool::machine::{Action, Event, Slot};
+use crate::pool::machine::{Event, Slot};
 use crate::pool::worker::Initializer;
 use crate::process::verdict;
 use crate::sys::clock::monotonic_nanos;
@@ -26,16 +26,23 @@ pub(in crate::pool) enum Ending {
 
 impl State {
     /// A worker wrote what no worker writes: it is killed, and its running task ends with that.
-    pub(super) fn breached(&mut self, slot: Slot, breach: Breach) {
+    #[must_use]
+    pub(super) fn breached(&mut self, slot: Slot, breach: Breach) -> Event {
         if let Some(worker) = self.workers[slot].as_mut().filter(|worker| worker.breach.is_none()) {
             tracing::warn!(pid = worker.pid, %breach, "worker broke the protocol of its lane");
             worker.breach = Some(breach);
-            self.deferred.push_back(Action::Kill { slot });
+            self.renew_lanes();
         }
+        Event::Doomed { slot }
     }
 
     /// A worker has ended. What it committed counts, and what was running ends with it.
     pub(in crate::pool) fn worker_ended(&mut self, slot: Slot, ending: Ending, reason: Option<String>) {
+        self.run(Event::Ended { slot });
+        if let Some(worker) = self.workers[slot].as_mut() {
+            // A keeper's death can be seen before that of its workers: nothing is claimed any more from here on.
+            worker.lane.shut();
+        }
         self.drain(slot);
         let Some(worker) = self.workers[slot].as_mut() else {
             let reason = Arc::from(reason.unwrap_or_default());
@@ -65,7 +72,7 @@ impl State {
         };
         let context = WorkerContext { pid: worker.pid(), elapsed, usage, stderr: Ok(stderr.clone()) };
         let reason = reason.unwrap_or_else(|| death_text(&kind, worker.pid(), &stderr));
-        let expected = self.machine.is_told_to_end(slot);
+        let expected = worker.breach.is_none() && self.machine.expects_end(slot, running);
         tell_end(worker.pid, &kind, expected, running);
         if !expected {
             Counters::add(&self.counters.crashed, 1);
