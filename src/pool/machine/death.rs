@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::worker::{Condemned, Phase};
 use super::{Action, Machine, Slot, Span, Stage, Verdict};
 
-/// After so many workers in a row that ended before they were ready, the pool gives up.
+/// After so many times in a row that workers ended before they were ready, the pool gives up.
 const MOST_FAILED_STARTS: u32 = 5;
 
 /// Before the second of them; doubles with each.
@@ -85,9 +85,13 @@ impl Machine {
     }
 
     fn failed_start(&mut self, slot: Slot, reason: Arc<str>, now: Instant, actions: &mut Vec<Action>) {
-        self.failed_starts += 1;
+        // Workers that were started side by side fail for one reason, and that once: a keeper's death, say.
+        if self.failed_start_at.is_none_or(|last| self.workers[slot].started >= last) {
+            self.failed_starts += 1;
+            self.failed_start_at = Some(now);
+        }
         let others_work = self.workers.iter().any(|worker| worker.phase == Phase::Working && worker.proven);
-        let wait = START_BACKOFF * (1 << (self.failed_starts - 1).min(LONGEST_START_BACKOFF));
+        let wait = START_BACKOFF * (1 << self.failed_starts.saturating_sub(1).min(LONGEST_START_BACKOFF));
         if self.failed_starts >= MOST_FAILED_STARTS && !others_work {
             self.break_down(reason, actions);
         } else if slot < self.config.workers + self.config.spares && self.stage != Stage::Terminating {

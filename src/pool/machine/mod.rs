@@ -63,8 +63,10 @@ pub(super) struct Machine {
     earliest: Option<Instant>,
     /// When to look whether a busy worker holds what an idle one could do.
     rebalance_at: Option<Instant>,
-    /// Workers that ended one after the other before they were ready.
+    /// How often, one after the other, workers ended before they were ready.
     failed_starts: u32,
+    /// The last of these times.
+    failed_start_at: Option<Instant>,
     /// A worker died with an item in flight that it had not begun, and with no success since it started.
     suspects: FxHashMap<(BatchKey, u32), u32>,
 }
@@ -89,6 +91,7 @@ impl Machine {
             earliest: None,
             rebalance_at: None,
             failed_starts: 0,
+            failed_start_at: None,
             suspects: FxHashMap::default(),
             config,
         };
