@@ -253,6 +253,18 @@ fn values_above_the_maximum_are_refused_alone_and_in_runs() {
 }
 
 #[test]
+fn what_was_committed_counts_whatever_becomes_of_the_claims() {
+    let mut pair = Pair::new(LARGEST);
+    pair.give(3).unwrap();
+    pair.answer(b"one");
+    pair.answer(b"two");
+    pair.worker.claims().0.store(u64::MAX, Ordering::Relaxed);
+    let mut come = Vec::new();
+    assert!(pair.read(true, |value| come.push(value.to_vec())).is_err());
+    assert_eq!(come, [b"one", b"two"]);
+}
+
+#[test]
 fn a_result_that_nobody_waits_for_is_refused_at_its_head() {
     let mut pair = Pair::new(LARGEST);
     pair.give(1).unwrap();

@@ -25,8 +25,8 @@ const PIECE: usize = 2048;
 
 /// A reading of results under way.
 pub(crate) struct Reading {
-    /// Tasks that the worker had claimed when it began.
-    claimed: u32,
+    /// Tasks that the worker had claimed when it began. What it has committed is read even if that is a lie.
+    claimed: Result<u32, Breach>,
     /// Results read since.
     count: u32,
 }
@@ -237,6 +237,11 @@ impl HostEnd {
         self.ledger.run().1 >= PLENTY
     }
 
+    /// Whether anything ever came from it.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.consumer.position() > 0
+    }
+
     /// The number of the task that is running, or will be next.
     pub(crate) fn front_number(&self) -> Option<u32> {
         self.ledger.front()
@@ -267,7 +272,7 @@ impl HostEnd {
         // A worker commits a result before it claims the next task, so of what it has claimed by now all
         // results but one are there for the look that follows.
         // With one task in flight there is nothing to compare, and the word would have to come from the worker.
-        let claimed = if self.ledger.is_single() { 0 } else { self.claimed()? };
+        let claimed = if self.ledger.is_single() { Ok(0) } else { self.claimed() };
         self.consumer.look(self.lane.up())?;
         Ok(Reading { claimed, count: 0 })
     }
@@ -334,7 +339,7 @@ impl HostEnd {
     /// Ends a reading: wakes the worker if it waits for room, and checks that it ran one task at a time.
     pub(crate) fn end_reading(&mut self, reading: Reading) -> Result<(), Breach> {
         self.woke |= self.lane.worker_bell().ring();
-        match reading.claimed > reading.count + 1 {
+        match reading.claimed? > reading.count + 1 {
             true => Err(Breach("the worker claimed tasks out of turn")),
             false => Ok(()),
         }
