@@ -47,11 +47,12 @@ impl State {
             worker.stderr.read(|_| ());
         }
         let notes = worker.lane.lane().black_box();
-        let ready = notes.is_ready();
         let elapsed = notes.elapsed(monotonic_nanos());
         let stderr = worker.stderr.text();
         // A lane that was scribbled on does not say what was running; the first task is the one to blame.
         let running = worker.lane.claimed().map_or(true, |claimed| claimed > 0) || worker.breach.is_some();
+        // Its own word for it is a hint; what runs or has answered was ready.
+        let ready = running || notes.is_ready() || worker.lane.has_answered();
         let kind = match (&worker.breach, &worker.initializer, ending) {
             (Some(breach), ..) => TaskErrorKind::Breach { message: breach.to_string() },
             (None, Initializer::Failed(kind), _) => kind.clone(),
