@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use watertight::{Pool, TaskError};
+use watertight::{Pool, TaskError, TaskErrorKind};
 
 /// The words of this process's lane, found as any code in the process could find them.
 fn lane() -> &'static [AtomicU64] {
@@ -100,4 +100,35 @@ fn a_worker_that_denies_that_it_was_ready_does_not_end_the_pool() {
         assert_eq!(error.signal(), Some(watertight::Signal::SIGABRT), "{error}");
     }
     assert_eq!(pool.apply(square, ((denying, 0, 5),)).unwrap(), 25);
+}
+
+fn says(x: u64) -> u64 {
+    assert!(x != 3, "{}", "no ".repeat(300));
+    x
+}
+
+fn long(_: u64) -> String {
+    "x".repeat(1000)
+}
+
+#[watertight::test]
+fn a_small_maximum_for_results_does_not_cut_what_went_wrong() {
+    let pool = Pool::builder().workers(1).largest_result(10).start().unwrap();
+    assert_eq!(pool.apply(says, (1,)).unwrap(), 1);
+    let error = pool.apply(says, (3,)).unwrap_err();
+    assert!(
+        matches!(error.kind(), TaskErrorKind::Panicked(panic) if panic.message.starts_with("no no")),
+        "{error}"
+    );
+    let error = pool.apply(long, (1,)).unwrap_err();
+    assert!(matches!(error.kind(), TaskErrorKind::Encoding { .. }), "{error}");
+    assert_eq!(pool.apply(says, (2,)).unwrap(), 2);
+}
+
+#[watertight::test]
+fn a_panic_with_a_message_of_megabytes_is_told_cut() {
+    let pool = Pool::builder().workers(1).start().unwrap();
+    let error = pool.apply(|size: usize| -> u8 { panic!("{}", "y".repeat(size)) }, (3 << 20,)).unwrap_err();
+    let TaskErrorKind::Panicked(panic) = error.kind() else { panic!("{error}") };
+    assert!(panic.message.len() > 100_000 && panic.message.bytes().all(|byte| byte == b'y'));
 }

@@ -12,7 +12,7 @@ use bytes::Bytes as Buffer;
 
 use crate::primitive::Doorbell;
 
-use super::frame::{DOWN_HEAD, DownHead, Measure, UpHead, UpKind};
+use super::frame::{DOWN_HEAD, DownHead, MAX_REPORT, Measure, UpHead, UpKind};
 use super::lane::Lane;
 use super::ring::{Breach, Consumer, Producer, Reservation, words_for};
 use super::stream::{Incoming, Outgoing};
@@ -363,7 +363,7 @@ impl HostEnd {
             // Before its bytes are collected: nobody may wait for them.
             self.ledger.expect(head.number)?;
             let words = words_for(head.line as usize);
-            if u64::from(head.line) > self.largest_result {
+            if u64::from(head.line) > self.largest(head.kind) {
                 return Err(Breach("a result is larger than the pool allows"));
             }
             if !head.measured && head.parts == 0 && words <= self.consumer.available() {
@@ -397,6 +397,10 @@ impl HostEnd {
         Ok(true)
     }
 
+    fn largest(&self, kind: UpKind) -> u64 {
+        if kind == UpKind::Value { self.largest_result } else { MAX_REPORT }
+    }
+
     fn arriving(&mut self, lane: &Lane, head: UpHead) -> Result<Arriving, Breach> {
         let ring = lane.up();
         if head.more() > self.consumer.available() {
@@ -407,7 +411,7 @@ impl HostEnd {
         let sizes: Vec<u64> =
             std::iter::once(u64::from(head.line)).chain((0..head.parts).map(|_| word())).collect();
         let total = sizes.iter().try_fold(0_u64, |sum, size| sum.checked_add(*size));
-        if total.is_none_or(|total| total > self.largest_result) {
+        if total.is_none_or(|total| total > self.largest(head.kind)) {
             return Err(Breach("a result is larger than the pool allows"));
         }
         let body = Incoming::new(sizes.into_iter().map(|size| size as usize));
