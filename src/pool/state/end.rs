@@ -43,9 +43,7 @@ impl State {
             self.run(Event::Died { slot, running: false, ready: false, reason });
             return;
         };
-        while worker.stderr.pipe().is_some() && has_more(&worker.stderr) {
-            worker.stderr.read(|_| ());
-        }
+        worker.stderr.read_rest();
         let notes = worker.lane.lane().black_box();
         let elapsed = notes.elapsed(monotonic_nanos());
         let stderr = worker.stderr.text();
@@ -91,14 +89,6 @@ impl State {
         let elapsed = elapsed.or_else(|| worker.lane.lane().black_box().elapsed(monotonic_nanos()));
         WorkerContext { pid: worker.pid, elapsed, usage, stderr: Ok(worker.stderr.text()) }
     }
-}
-
-fn has_more(capture: &crate::process::stdio::Capture) -> bool {
-    use nix::poll::{PollFd, PollFlags, poll};
-    let Some(pipe) = capture.pipe() else { return false };
-    let mut fds = [PollFd::new(pipe, PollFlags::POLLIN)];
-    poll(&mut fds, crate::sys::pidfd::poll_timeout(Some(Duration::ZERO))).is_ok_and(|ready| ready > 0)
-        && fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLIN))
 }
 
 /// What a pool that gives up says of its last worker.
