@@ -219,9 +219,7 @@ impl Child {
         // What it wrote before it ended stands in the lane and in the pipes, and nothing more will come.
         self.read_lane();
         for capture in [&mut self.stdout, &mut self.stderr].into_iter().flatten() {
-            while capture_has_more(capture) {
-                capture.read(|_| ());
-            }
+            capture.read_rest();
         }
     }
 
@@ -369,12 +367,4 @@ pub(crate) fn surroundings(
         variables.extend(value.clone().map(|value| (name.clone(), value)));
     }
     (Some(variables), working_directory)
-}
-
-/// Whether a pipe holds more now; a grandchild may hold it open for ever, so its end is not waited for.
-fn capture_has_more(capture: &Capture) -> bool {
-    let Some(pipe) = capture.pipe() else { return false };
-    let mut fds = [PollFd::new(pipe, PollFlags::POLLIN)];
-    poll(&mut fds, pidfd::poll_timeout(Some(Duration::ZERO))).is_ok_and(|ready| ready > 0)
-        && fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLIN))
 }
