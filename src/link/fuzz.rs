@@ -358,7 +358,7 @@ fn whatever_stands_in_a_black_box_is_a_hint_or_nothing() {
         }
         let told = notes.fatal_panic().map_or(0, |panic| panic.message.len());
         assert!(told <= 8 * (BLACK_BOX_END - BLACK_BOX));
-        (notes.death_detail(), notes.elapsed(dice.odd()), notes.progress());
+        let _ = (notes.death_detail(), notes.elapsed(dice.odd()), notes.progress());
     }
 }
 
