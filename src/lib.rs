@@ -59,6 +59,9 @@
 //!
 //! `cli` (on by default): the binary `watertight` and the packages that it alone needs.
 
+// Examples and tests may.
+#![warn(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
+
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 compile_error!("watertight runs on Linux, on x86_64 and aarch64");
 

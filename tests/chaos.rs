@@ -214,7 +214,7 @@ fn half_a_million_tasks_each_end_once_whatever_is_killed() {
     }
 }
 
-#[watertight::test(timeout = "240s")]
+#[watertight::test(timeout = "1200s")]
 fn a_task_runs_once_although_the_keeper_dies_while_its_workers_start() {
     let mut random = Random::new();
     for round in 0..if is_long() { 3000 } else { 100 } {

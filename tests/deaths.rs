@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use support::{Census, comes_to, in_folder_of, keepers};
-use watertight::{Pool, Process, Signal, StartMethod, assert_dies};
+use watertight::{Pool, Process, Signal, StartMethod, TaskErrorKind, assert_dies};
 use watertight_faults::Fault;
 
 /// Dies by a signal that has no name.
@@ -130,4 +130,44 @@ fn a_keeper_that_dies_is_replaced_and_leaves_no_zombie() {
         assert_ne!(keepers(), old);
         assert!(!folder_before.exists(), "{folder_before:?}");
     }
+}
+
+#[watertight::test]
+fn the_death_of_a_keeper_breaks_no_pool_however_many_workers_were_starting() {
+    let dawdle = || std::thread::sleep(Duration::from_millis(50));
+    let pool = Pool::builder().workers(10).initializer(dawdle, ()).start().unwrap();
+    let keeper = keepers()[0];
+    comes_to(10, || support::children(keeper).len());
+    support::Target::open(keeper).unwrap().signal(rustix::process::Signal::KILL);
+    assert_eq!(pool.map(|x: i32| x + 1, 0..100).unwrap(), (1..=100).collect::<Vec<_>>());
+}
+
+/// Has a child of its own, and goes on for ever.
+fn have_a_child() {
+    Fault::LeakChild.strike();
+    Fault::Hang.strike();
+}
+
+/// Kills the keeper of a worker that has a child, and waits for that child's end.
+fn kill_keeper_above(worker: u32) {
+    comes_to(1, || support::children(worker).len());
+    let child = support::Target::open(support::children(worker)[0]).unwrap();
+    support::Target::open(keepers()[0]).unwrap().signal(rustix::process::Signal::KILL);
+    assert!(child.ends_by(Instant::now() + Duration::from_secs(20)), "the worker's child lives on");
+}
+
+#[watertight::test]
+fn a_keeper_that_dies_leaves_no_children_of_its_workers() {
+    let process = Process::spawn(have_a_child, ()).unwrap();
+    let handle = process.handle();
+    std::thread::scope(|scope| {
+        let join = scope.spawn(|| process.join());
+        kill_keeper_above(handle.pid());
+        assert_eq!(*join.join().unwrap().unwrap_err().kind(), TaskErrorKind::Lost);
+    });
+    let pool = Pool::new(1).unwrap();
+    let pid = pool.apply(std::process::id, ()).unwrap();
+    let running = pool.apply_async(have_a_child, ()).unwrap();
+    kill_keeper_above(pid);
+    assert_eq!(*running.get().unwrap_err().kind(), TaskErrorKind::Lost);
 }

@@ -1,4 +1,5 @@
 //! What the documents say is there, is there.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

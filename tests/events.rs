@@ -1,4 +1,5 @@
 //! Events for whoever listens, through `tracing`.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! A program that uses itself as its worker and calls `init` too late or not at all. It has no test harness,
 //! because its `main` is what is tested.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "a test says what it saw")]
 
 use std::fs;
 use std::io::Write;

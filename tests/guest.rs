@@ -1,5 +1,6 @@
 //! A good guest (P7): the library changes nothing in its host, and bears what the host does.
 #![allow(unsafe_code, clippy::undocumented_unsafe_blocks, reason = "hosts do unsafe things")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "a test says what it saw")]
 
 mod common;
 
@@ -62,6 +63,7 @@ fn nothing_is_printed() {
         check_a_pool();
         let pool = Pool::builder().workers(1).attempts(2).timeout(Duration::from_millis(10)).start().unwrap();
         assert!(pool.apply(std::thread::park, ()).unwrap_err().is_timeout());
+        let pool = Pool::new(1).unwrap();
         assert!(pool.apply(|| -> i32 { panic!("no") }, ()).unwrap_err().is_panic());
         pool.apply_async(square, (1,)).unwrap().on_complete(|_| ());
     });
@@ -112,7 +114,7 @@ fn a_host_that_reaps_every_child_is_served() {
     });
     check_a_pool();
     drop(pool);
-    assert_eq!(reaper.join().unwrap(), 1, "only the keeper is the host's child");
+    assert!(reaper.join().unwrap() <= 1, "only the keeper is the host's child, and two wait for it");
     check_a_pool();
 }
 

@@ -1,4 +1,5 @@
 //! Idle costs nothing (P9): no thread of host, keeper or worker is woken while nothing is to be done.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 

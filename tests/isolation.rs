@@ -1,4 +1,5 @@
 //! Tests whose code may do anything: `#[watertight::test]`, `assert_dies!`, `isolate`.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "a test says what it saw")]
 
 mod common;
 

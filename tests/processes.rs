@@ -1,4 +1,11 @@
 //! One function in a process of its own.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::zombie_processes,
+    reason = "a test says what it saw"
+)]
 
 mod common;
 
@@ -83,19 +90,21 @@ fn names_are_counted_if_none_is_given() {
 
 #[watertight::test]
 fn a_process_ends_by_the_signal_that_it_is_sent() {
-    let sends: [(fn(&ProcessHandle), Signal); 3] = [
-        (|process| process.terminate().unwrap(), Signal::SIGTERM),
-        (|process| process.kill().unwrap(), Signal::SIGKILL),
-        (|process| process.interrupt().unwrap(), Signal::SIGINT),
-    ];
-    for (send, signal) in sends {
+    let send = |process: &ProcessHandle, signal: Signal| match signal {
+        Signal::SIGTERM => process.terminate().unwrap(),
+        Signal::SIGKILL => process.kill().unwrap(),
+        Signal::SIGINT => process.interrupt().unwrap(),
+        other => process.signal(other).unwrap(),
+    };
+    for signal in [Signal::SIGTERM, Signal::SIGKILL, Signal::SIGINT, Signal::SIGUSR1, Signal::from_number(40)]
+    {
         let process = Process::spawn(hang, ()).unwrap();
-        send(&process);
+        send(&process, signal);
         let handle = process.handle();
         assert_eq!(process.join().unwrap_err().signal(), Some(signal));
         assert_eq!(handle.exit_status().unwrap().signal(), Some(signal));
         // Nobody there is no error.
-        send(&handle);
+        send(&handle, signal);
     }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use watertight::{Pool, TaskError};
+use watertight::{Pool, TaskError, TaskErrorKind};
 
 /// The words of this process's lane, found as any code in the process could find them.
 fn lane() -> &'static [AtomicU64] {
@@ -21,6 +21,7 @@ const CLAIM: usize = 16;
 const DOWN_BEHIND: usize = 48;
 const UP_AHEAD: usize = 64;
 const UP_BEHIND: usize = 80;
+const READY: usize = 128;
 const CONTROL: usize = 1024;
 
 fn scramble(words: &[AtomicU64], mut seed: u64) {
@@ -30,7 +31,7 @@ fn scramble(words: &[AtomicU64], mut seed: u64) {
     }
 }
 
-const ATTACKS: [fn(&'static [AtomicU64]); 9] = [
+const ATTACKS: [fn(&'static [AtomicU64]); 10] = [
     // The host's own position: there seems to be something to read for ever.
     |lane| _ = lane[UP_BEHIND].fetch_add(5, Ordering::SeqCst),
     |lane| _ = lane[UP_AHEAD].fetch_add(5, Ordering::SeqCst),
@@ -39,12 +40,17 @@ const ATTACKS: [fn(&'static [AtomicU64]); 9] = [
     |lane| _ = lane[CLAIM].fetch_add(1000, Ordering::SeqCst),
     |lane| lane[CLAIM].store(u64::MAX, Ordering::SeqCst),
     |lane| lane[DOWN_BEHIND].store(1 << 50, Ordering::SeqCst),
+    // As if it had died before it ever was ready.
+    |lane| {
+        lane[READY].store(0, Ordering::SeqCst);
+        std::process::abort();
+    },
     |lane| scramble(&lane[..CONTROL], 1),
     |lane| scramble(&lane[CONTROL..], 2),
     // All of it, and on and on.
     |lane| {
         std::thread::spawn(|| {
-            (0..).for_each(|seed| scramble(&lane[..CONTROL], seed));
+            (0..u64::MAX).for_each(|seed| scramble(&lane[..CONTROL], seed));
         });
         std::thread::sleep(Duration::from_millis(20));
     },
@@ -83,4 +89,46 @@ fn a_worker_that_scribbles_on_its_lane_harms_itself_alone() {
 #[watertight::test]
 fn a_worker_with_plenty_to_do_that_scribbles_on_its_lane_harms_itself_alone() {
     (0..ATTACKS.len()).for_each(|attack| survive(attack, 6000));
+}
+
+#[watertight::test]
+fn a_worker_that_denies_that_it_was_ready_does_not_end_the_pool() {
+    let pool = Pool::builder().workers(1).chunk_size(1).start().unwrap();
+    let denying = ATTACKS.len() - 4;
+    for x in 0..20 {
+        let error = pool.apply(square, ((denying, x, x),)).unwrap_err();
+        assert_eq!(error.signal(), Some(watertight::Signal::SIGABRT), "{error}");
+    }
+    assert_eq!(pool.apply(square, ((denying, 0, 5),)).unwrap(), 25);
+}
+
+fn says(x: u64) -> u64 {
+    assert!(x != 3, "{}", "no ".repeat(300));
+    x
+}
+
+fn long(_: u64) -> String {
+    "x".repeat(1000)
+}
+
+#[watertight::test]
+fn a_small_maximum_for_results_does_not_cut_what_went_wrong() {
+    let pool = Pool::builder().workers(1).largest_result(10).start().unwrap();
+    assert_eq!(pool.apply(says, (1,)).unwrap(), 1);
+    let error = pool.apply(says, (3,)).unwrap_err();
+    assert!(
+        matches!(error.kind(), TaskErrorKind::Panicked(panic) if panic.message.starts_with("no no")),
+        "{error}"
+    );
+    let error = pool.apply(long, (1,)).unwrap_err();
+    assert!(matches!(error.kind(), TaskErrorKind::Encoding { .. }), "{error}");
+    assert_eq!(pool.apply(says, (2,)).unwrap(), 2);
+}
+
+#[watertight::test]
+fn a_panic_with_a_message_of_megabytes_is_told_cut() {
+    let pool = Pool::builder().workers(1).start().unwrap();
+    let error = pool.apply(|size: usize| -> u8 { panic!("{}", "y".repeat(size)) }, (3 << 20,)).unwrap_err();
+    let TaskErrorKind::Panicked(panic) = error.kind() else { panic!("{error}") };
+    assert!(panic.message.len() > 100_000 && panic.message.bytes().all(|byte| byte == b'y'));
 }

@@ -1,4 +1,5 @@
 //! What a task sees, and what its caller is told.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "a test says what it saw")]
 
 mod common;
 

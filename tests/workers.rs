@@ -1,4 +1,5 @@
 //! Worker executables: what they offer, and those that are none.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 

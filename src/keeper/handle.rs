@@ -15,6 +15,7 @@ use nix::poll::{PollFd, PollFlags, poll};
 use nix::unistd::Pid;
 
 use crate::error::{Error, KeeperFailure, Kind};
+use crate::link::command::prepare_to_send;
 use crate::link::request::{self, Greeting, Hello, Incoming, Notice, Request};
 use crate::link::token::{self, MAX_DEPTH, Token};
 use crate::sys::image::Image;
@@ -27,6 +28,9 @@ use super::{folder, identity};
 
 /// How long an executable may take to greet. One that is not built with this library never does.
 const GREETING: Duration = Duration::from_secs(10);
+
+/// So many packets hold a list of tasks, 64 MiB in all.
+const MOST_PIECES: u32 = 1024;
 
 /// How often and how far apart to try again, when a keeper could not be started or was killed while starting.
 const RETRIES: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(200)];
@@ -217,6 +221,7 @@ struct Starting {
 impl Starting {
     fn begin(executable: &Executable) -> Result<Starting, KeeperFailure> {
         let standard_streams = fd::take_closed_standard_streams().map_err(KeeperFailure::System)?;
+        prepare_to_send().map_err(KeeperFailure::System)?;
         let (control, theirs) = socket::pair().map_err(KeeperFailure::System)?;
         let own = pidfd::open(nix::unistd::getpid()).map_err(KeeperFailure::System)?;
         let (stderr, stderr_end) = fd::pipe().map_err(KeeperFailure::System)?;
@@ -286,20 +291,8 @@ impl Starting {
                 Received::Empty => self.wait(deadline)?,
             }
         };
-        let mut tasks = Vec::new();
-        loop {
-            match request::receive::<Notice>(self.control.as_fd()).map_err(KeeperFailure::System)? {
-                Incoming::Message(Notice::Tasks { tasks: more, last }, _) => {
-                    tasks.extend(more);
-                    if last {
-                        return Ok((hello, tasks));
-                    }
-                }
-                Incoming::Message(..) => return Err(KeeperFailure::NoGreeting),
-                Incoming::End => return Err(KeeperFailure::ended()),
-                Incoming::Empty => self.wait(deadline)?,
-            }
-        }
+        let tasks = receive_tasks(self.control.as_fd(), || self.wait(deadline))?;
+        Ok((hello, tasks))
     }
 
     /// Waits for a packet or the process's end.
@@ -321,6 +314,29 @@ impl Starting {
             }
         }
     }
+}
+
+/// Receives the list of tasks, piece by piece. What answers with a list that does not end is no keeper.
+fn receive_tasks(
+    control: BorrowedFd<'_>,
+    mut wait: impl FnMut() -> Result<(), KeeperFailure>,
+) -> Result<Vec<TaskDescription>, KeeperFailure> {
+    let (mut tasks, mut pieces) = (Vec::new(), 0);
+    while pieces < MOST_PIECES {
+        match request::receive::<Notice>(control).map_err(KeeperFailure::System)? {
+            Incoming::Message(Notice::Tasks { tasks: more, last }, _) => {
+                pieces += 1;
+                tasks.extend(more);
+                if last {
+                    return Ok(tasks);
+                }
+            }
+            Incoming::Message(..) => return Err(KeeperFailure::NoGreeting),
+            Incoming::End => return Err(KeeperFailure::ended()),
+            Incoming::Empty => wait()?,
+        }
+    }
+    Err(KeeperFailure::NoGreeting)
 }
 
 fn execute(executable: &Executable, descriptors: [BorrowedFd<'_>; 5]) -> io::Result<Pid> {
@@ -354,4 +370,28 @@ fn read_available(pipe: &mut File) -> String {
     // It ends in `WouldBlock` or at the end; what came before stands in the buffer either way.
     let _ = pipe.take(64 * 1024).read_to_end(&mut bytes);
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_tasks_that_does_not_end_is_no_greeting() {
+        let (ours, theirs) = socket::pair().unwrap();
+        let flood = std::thread::spawn(move || {
+            let piece = || Notice::Tasks { tasks: Vec::new(), last: false };
+            // A full socket is tried again until its other end is gone.
+            loop {
+                match request::send(theirs.as_fd(), &piece(), &[]) {
+                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
+                    _ => {}
+                }
+            }
+        });
+        let received = receive_tasks(ours.as_fd(), || Ok(()));
+        assert!(matches!(received, Err(KeeperFailure::NoGreeting)));
+        drop(ours);
+        flood.join().unwrap();
+    }
 }

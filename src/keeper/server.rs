@@ -68,8 +68,8 @@ pub(crate) fn serve(control: OwnedFd, host: OwnedFd) -> io::Result<Served> {
     child::lead_own_group();
     child::adopt_orphans();
     let mut keeper = Keeper::new(control, host)?;
-    keeper.greet()?;
     child::name_process("watertight");
+    keeper.greet()?;
     keeper.prepare_spare();
     if let Ok(folder) = &keeper.folder {
         folder.sweep();

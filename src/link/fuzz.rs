@@ -12,8 +12,12 @@ use super::claim::ClaimWord;
 use super::frame::{Coding, DownHead, DownKind, UpHead, UpKind};
 use super::host_end::{HostEnd, lines};
 use super::lane::{Lane, RING_WORDS};
+use super::layout::{BLACK_BOX, BLACK_BOX_END};
+use super::request::{Greeting, Hello};
 use super::ring::{Breach, Producer, words_for};
+use crate::sys::crash;
 use crate::sys::memory::Mapping;
+use crate::task::error::Panic;
 
 /// Numbers as good as random, the same in each run.
 struct Dice(u64);
@@ -253,6 +257,18 @@ fn values_above_the_maximum_are_refused_alone_and_in_runs() {
 }
 
 #[test]
+fn what_was_committed_counts_whatever_becomes_of_the_claims() {
+    let mut pair = Pair::new(LARGEST);
+    pair.give(3).unwrap();
+    pair.answer(b"one");
+    pair.answer(b"two");
+    pair.worker.claims().0.store(u64::MAX, Ordering::Relaxed);
+    let mut come = Vec::new();
+    assert!(pair.read(true, |value| come.push(value.to_vec())).is_err());
+    assert_eq!(come, [b"one", b"two"]);
+}
+
+#[test]
 fn a_result_that_nobody_waits_for_is_refused_at_its_head() {
     let mut pair = Pair::new(LARGEST);
     pair.give(1).unwrap();
@@ -327,4 +343,40 @@ fn a_worker_that_writes_while_the_host_reads_is_an_error_and_nothing_worse() {
         assert_eq!(come, [b"good"]);
     }
     assert!(breaches > 0, "the host saw nothing of what was written");
+}
+
+#[test]
+fn whatever_stands_in_a_black_box_is_a_hint_or_nothing() {
+    let (mut dice, pair) = (Dice(6), Pair::new(LARGEST));
+    let panic = Panic { message: "m".repeat(500), location: Some("a.rs:1:1".into()), backtrace: None };
+    let (words, notes) = (Mapping::new(pair.memory.as_fd()).unwrap(), pair.host.lane().black_box());
+    for _ in 0..rounds() / 10 {
+        notes.note_panic(&panic);
+        notes.crash_note().store(crash::PANIC, Ordering::Relaxed);
+        for _ in 0..dice.below(4) {
+            words.words()[BLACK_BOX + dice.below(80)].store(dice.odd(), Ordering::Relaxed);
+        }
+        let told = notes.fatal_panic().map_or(0, |panic| panic.message.len());
+        assert!(told <= 8 * (BLACK_BOX_END - BLACK_BOX));
+        let _ = (notes.death_detail(), notes.elapsed(dice.odd()), notes.progress());
+    }
+}
+
+#[test]
+fn whatever_an_executable_says_first_is_a_greeting_or_none() {
+    let mut dice = Dice(7);
+    let hello =
+        Hello { version: "1.2.3".into(), build_id: 7, single_threaded: true, folder: Ok("/run/x".into()) };
+    let good = hello.encode().unwrap();
+    for _ in 0..rounds() / 10 {
+        let mut bytes = good.clone();
+        for _ in 0..dice.below(4) {
+            let at = 8 + dice.below(bytes.len() - 8);
+            bytes[at] = dice.odd() as u8;
+        }
+        bytes.truncate(bytes.len() - dice.below(3));
+        if let Greeting::Hello(hello) = Hello::decode(&bytes) {
+            assert!(hello.version.len() <= bytes.len());
+        }
+    }
 }

@@ -12,7 +12,7 @@ use bytes::Bytes as Buffer;
 
 use crate::primitive::Doorbell;
 
-use super::frame::{DOWN_HEAD, DownHead, Measure, UpHead, UpKind};
+use super::frame::{DOWN_HEAD, DownHead, MAX_REPORT, Measure, UpHead, UpKind};
 use super::lane::Lane;
 use super::ring::{Breach, Consumer, Producer, Reservation, words_for};
 use super::stream::{Incoming, Outgoing};
@@ -25,8 +25,8 @@ const PIECE: usize = 2048;
 
 /// A reading of results under way.
 pub(crate) struct Reading {
-    /// Tasks that the worker had claimed when it began.
-    claimed: u32,
+    /// Tasks that the worker had claimed when it began. What it has committed is read even if that is a lie.
+    claimed: Result<u32, Breach>,
     /// Results read since.
     count: u32,
 }
@@ -243,6 +243,11 @@ impl HostEnd {
         self.ledger.run().1 >= PLENTY
     }
 
+    /// Whether anything ever came from it.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.consumer.position() > 0
+    }
+
     /// The number of the task that is running, or will be next.
     pub(crate) fn front_number(&self) -> Option<u32> {
         self.ledger.front()
@@ -283,7 +288,7 @@ impl HostEnd {
         // A worker commits a result before it claims the next task, so of what it has claimed by now all
         // results but one are there for the look that follows.
         // With one task in flight there is nothing to compare, and the word would have to come from the worker.
-        let claimed = if self.ledger.is_single() { 0 } else { self.claimed()? };
+        let claimed = if self.ledger.is_single() { Ok(0) } else { self.claimed() };
         self.consumer.look(self.lane.up())?;
         Ok(Reading { claimed, count: 0 })
     }
@@ -350,7 +355,7 @@ impl HostEnd {
     /// Ends a reading: wakes the worker if it waits for room, and checks that it ran one task at a time.
     pub(crate) fn end_reading(&mut self, reading: Reading) -> Result<(), Breach> {
         self.woke |= self.lane.worker_bell().ring();
-        match reading.claimed > reading.count + 1 {
+        match reading.claimed? > reading.count + 1 {
             true => Err(Breach("the worker claimed tasks out of turn")),
             false => Ok(()),
         }
@@ -374,7 +379,7 @@ impl HostEnd {
             // Before its bytes are collected: nobody may wait for them.
             self.ledger.expect(head.number)?;
             let words = words_for(head.line as usize);
-            if u64::from(head.line) > self.largest_result {
+            if u64::from(head.line) > self.largest(head.kind) {
                 return Err(Breach("a result is larger than the pool allows"));
             }
             if !head.measured && head.parts == 0 && words <= self.consumer.available() {
@@ -408,6 +413,10 @@ impl HostEnd {
         Ok(true)
     }
 
+    fn largest(&self, kind: UpKind) -> u64 {
+        if kind == UpKind::Value { self.largest_result } else { MAX_REPORT }
+    }
+
     fn arriving(&mut self, lane: &Lane, head: UpHead) -> Result<Arriving, Breach> {
         let ring = lane.up();
         if head.more() > self.consumer.available() {
@@ -418,7 +427,7 @@ impl HostEnd {
         let sizes: Vec<u64> =
             std::iter::once(u64::from(head.line)).chain((0..head.parts).map(|_| word())).collect();
         let total = sizes.iter().try_fold(0_u64, |sum, size| sum.checked_add(*size));
-        if total.is_none_or(|total| total > self.largest_result) {
+        if total.is_none_or(|total| total > self.largest(head.kind)) {
             return Err(Breach("a result is larger than the pool allows"));
         }
         let body = Incoming::new(sizes.into_iter().map(|size| size as usize));

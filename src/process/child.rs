@@ -76,6 +76,7 @@ pub(crate) struct Child {
     pub(crate) stderr: Option<Capture>,
     answer: Option<Answer>,
     exit: Option<Exit>,
+    process: Option<OwnedFd>,
     /// What ended it first, if the host did.
     verdict: Option<TaskErrorKind>,
     /// It wrote what no worker writes, and what else it writes is not read.
@@ -98,6 +99,9 @@ enum Exit {
 
 /// The largest result of a process; there is one, so it may be large.
 const LARGEST_RESULT: u64 = 4 << 30;
+
+/// How long a process that is being killed may take to end.
+const LONGEST_DEATH: Duration = Duration::from_secs(1);
 
 /// A process is numbered by its client, which has one.
 const ID: u32 = 0;
@@ -160,11 +164,14 @@ impl Child {
             stderr,
             answer: None,
             exit: None,
+            process: None,
             verdict: None,
             breached: false,
         };
         let process = child.wait_for_start()?;
-        Ok((child, process))
+        let copy = process.try_clone().map_err(system("copy a descriptor"))?;
+        child.process = Some(process);
+        Ok((child, copy))
     }
 
     fn wait_for_start(&mut self) -> Result<OwnedFd, Error> {
@@ -206,15 +213,22 @@ impl Child {
                 }
                 Ok(Incoming::Message(..)) => {}
                 Ok(Incoming::Empty) if alive => return,
-                Ok(Incoming::Empty | Incoming::End) | Err(_) => self.exit = Some(Exit::Lost),
+                Ok(Incoming::Empty | Incoming::End) | Err(_) => self.lose(),
             }
         }
         // What it wrote before it ended stands in the lane and in the pipes, and nothing more will come.
         self.read_lane();
         for capture in [&mut self.stdout, &mut self.stderr].into_iter().flatten() {
-            while capture_has_more(capture) {
-                capture.read(|_| ());
-            }
+            capture.read_rest();
+        }
+    }
+
+    /// The keeper died, and the worker with it; the rest of its group is left to this side.
+    fn lose(&mut self) {
+        self.exit = Some(Exit::Lost);
+        if let Some(process) = &self.process {
+            let _ = pidfd::send_signal(process.as_fd(), Signal::SIGKILL, pidfd::Scope::Group);
+            let _ = pidfd::wait_for_end(process.as_fd(), Some(LONGEST_DEATH));
         }
     }
 
@@ -353,12 +367,4 @@ pub(crate) fn surroundings(
         variables.extend(value.clone().map(|value| (name.clone(), value)));
     }
     (Some(variables), working_directory)
-}
-
-/// Whether a pipe holds more now; a grandchild may hold it open for ever, so its end is not waited for.
-fn capture_has_more(capture: &Capture) -> bool {
-    let Some(pipe) = capture.pipe() else { return false };
-    let mut fds = [PollFd::new(pipe, PollFlags::POLLIN)];
-    poll(&mut fds, pidfd::poll_timeout(Some(Duration::ZERO))).is_ok_and(|ready| ready > 0)
-        && fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLIN))
 }

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use nix::fcntl::{FcntlArg, fcntl};
+
 use crate::sys::fd;
 
 /// Where a process's stdout or stderr goes.
@@ -113,6 +115,18 @@ impl Capture {
         }
     }
 
+    /// After its process has ended: reads what that has left in the pipe. No more than a pipe can hold, because
+    /// a process that it has left behind may write for ever.
+    pub(crate) fn read_rest(&mut self) {
+        let Some(pipe) = &self.pipe else { return };
+        let capacity = fcntl(pipe, FcntlArg::F_GETPIPE_SZ).unwrap_or_default();
+        let (mut come, mut before) = (0, None);
+        while before != Some(come) && come < capacity as usize {
+            before = Some(come);
+            self.read(|bytes| come += bytes.len());
+        }
+    }
+
     fn keep(&mut self, bytes: &[u8]) {
         match self.keep {
             Keep::First => {
@@ -183,5 +197,23 @@ mod tests {
         assert_eq!(last_lines(b"ab\ncd\nef\n", 6), b"cd\nef\n");
         assert_eq!(last_lines(b"ab\ncd\nef\n", 5), b"ef\n");
         assert_eq!(last_lines(b"ab", 3), b"ab");
+    }
+
+    #[test]
+    fn whoever_writes_for_ever_does_not_keep_the_reader_of_the_rest() {
+        let (end, mut tail) = Capture::tail(20).unwrap();
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut end = File::from(end);
+                // A full pipe makes it wait, and the end of its reader is an error.
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) && end.write(&[b'x'; 4096]).is_ok() {
+                    std::hint::spin_loop();
+                }
+            });
+            (0..100).for_each(|_| tail.read_rest());
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            drop(tail);
+        });
     }
 }

@@ -9,7 +9,8 @@ use bytes::Bytes as Buffer;
 
 use crate::keeper::identity;
 use crate::keeper::launch::Inheritance;
-use crate::link::frame::{Coding, DownHead, Measure, UpKind};
+use crate::link::black_box::encode_within;
+use crate::link::frame::{Coding, DownHead, MAX_REPORT, Measure, UpKind};
 use crate::link::lane::Lane;
 use crate::link::request::{Role, Settings};
 use crate::link::ring::Breach;
@@ -164,14 +165,17 @@ impl Worker {
         self.exit_code = PANICKED;
         self.result.clear();
         self.parts.clear();
-        // Texts always encode.
-        let _ = codec::encode(panic, &mut self.result, &mut Vec::new(), codec::MAX_LINE);
+        if codec::encode(panic, &mut self.result, &mut Vec::new(), MAX_REPORT).is_err() {
+            self.result = encode_within(panic, MAX_REPORT as usize);
+        }
         UpKind::Panic
     }
 
     fn text(&mut self, kind: UpKind, text: String) -> UpKind {
         self.parts.clear();
         self.result = text.into_bytes();
+        // A character that is cut is shown as one that was.
+        self.result.truncate(MAX_REPORT as usize);
         kind
     }
 

@@ -107,9 +107,9 @@ fn decode_within_limit<T: DeserializeOwned>(line: &[u8]) -> Result<T, DecodeErro
     const MIDDLE: usize = 64 << 20;
     const LARGE: usize = 4 << 30;
     let result = match line.len() {
-        0..=SMALL => bincode::serde::decode_from_slice(line, configuration::<SMALL>()),
-        ..=MIDDLE => bincode::serde::decode_from_slice(line, configuration::<MIDDLE>()),
-        ..=LARGE => bincode::serde::decode_from_slice(line, configuration::<LARGE>()),
+        length if length <= SMALL => bincode::serde::decode_from_slice(line, configuration::<SMALL>()),
+        length if length <= MIDDLE => bincode::serde::decode_from_slice(line, configuration::<MIDDLE>()),
+        length if length <= LARGE => bincode::serde::decode_from_slice(line, configuration::<LARGE>()),
         _ => return Err(DecodeError::TooLarge(LARGE as u64)),
     };
     match result {

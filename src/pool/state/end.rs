@@ -49,15 +49,14 @@ impl State {
             self.run(Event::Died { slot, running: false, ready: false, reason });
             return;
         };
-        while worker.stderr.pipe().is_some() && has_more(&worker.stderr) {
-            worker.stderr.read(|_| ());
-        }
+        worker.stderr.read_rest();
         let notes = worker.lane.lane().black_box();
-        let ready = notes.is_ready();
         let elapsed = notes.elapsed(monotonic_nanos());
         let stderr = worker.stderr.text();
         // A lane that was scribbled on does not say what was running; the first task is the one to blame.
         let running = worker.lane.claimed().map_or(true, |claimed| claimed > 0) || worker.breach.is_some();
+        // Its own word for it is a hint; what runs or has answered was ready.
+        let ready = running || notes.is_ready() || worker.lane.has_answered();
         let kind = match (&worker.breach, &worker.initializer, ending) {
             (Some(breach), ..) => TaskErrorKind::Breach { message: breach.to_string() },
             (None, Initializer::Failed(kind), _) => kind.clone(),
@@ -96,14 +95,6 @@ impl State {
         let elapsed = elapsed.or_else(|| worker.lane.lane().black_box().elapsed(monotonic_nanos()));
         WorkerContext { pid: worker.pid(), elapsed, usage, stderr: Ok(worker.stderr.text()) }
     }
-}
-
-fn has_more(capture: &crate::process::stdio::Capture) -> bool {
-    use nix::poll::{PollFd, PollFlags, poll};
-    let Some(pipe) = capture.pipe() else { return false };
-    let mut fds = [PollFd::new(pipe, PollFlags::POLLIN)];
-    poll(&mut fds, crate::sys::pidfd::poll_timeout(Some(Duration::ZERO))).is_ok_and(|ready| ready > 0)
-        && fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLIN))
 }
 
 /// What a pool that gives up says of its last worker.
