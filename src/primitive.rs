@@ -3,7 +3,10 @@
 //! The protocols of `link` are written against this module alone, and `tests/model` puts loom's words in its
 //! place to explore every interleaving of the very same source.
 
+pub(crate) use std::sync::MutexGuard;
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+pub(crate) use std::thread::{current as current_thread, park, park_timeout};
+pub(crate) use std::time::Instant;
 
 /// Sequentially consistent fences; the second one stands directly behind a read-modify-write.
 pub(crate) use crate::sys::barrier::{full as fence, full_after_read_modify_write as fence_after_update};

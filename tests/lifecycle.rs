@@ -107,6 +107,7 @@ fn terminating_ends_running_and_waiting_tasks_at_once() {
     let running = pool.apply_async(stop_and_return, (gate.path(), 3)).unwrap();
     let waiting = pool.map_async(square, 0..10).unwrap();
     let _held = gate.wait_for_task();
+    until(|| pool.pids().len() == 1);
     let pid = pool.pids()[0];
     pool.terminate();
     assert!(running.get().unwrap_err().is_terminated());
@@ -324,6 +325,7 @@ fn spare_workers_take_over_and_are_replaced() {
 fn a_pool_made_on_a_thread_that_ends_keeps_its_workers() {
     let pool = std::thread::spawn(|| Pool::new(2).unwrap()).join().unwrap();
     let pid = pool.apply(std::process::id, ()).unwrap();
+    until(|| pool.pids().len() == 2);
     let pids: BTreeSet<u32> = pool.map(|_: u32| std::process::id(), 0..100).unwrap().into_iter().collect();
     assert!(pids.len() <= 2 && pool.pids().contains(&pid));
     assert_eq!(pool.stats().crashed, 0);

@@ -30,6 +30,18 @@ fn a_panic_costs_the_task_and_not_the_worker() {
 }
 
 #[watertight::test]
+fn an_error_names_the_workers_pid_or_none_and_never_a_wrong_one() {
+    let tell = || -> i32 { panic!("{}", std::process::id()) };
+    for _ in 0..100 {
+        // The first task may be through before the host hears who runs it.
+        let error = Pool::new(1).unwrap().apply(tell, ()).unwrap_err();
+        let pid: u32 = error.panic().unwrap().message.parse().unwrap();
+        assert!(error.pid().is_none_or(|named| named == pid), "{error}");
+        assert!(!error.to_string().contains("worker 0"), "{error}");
+    }
+}
+
+#[watertight::test]
 fn a_panic_of_any_kind_is_an_error_of_its_task() {
     /// Its destructor panics when the payload is dropped.
     struct Bomb;

@@ -324,6 +324,7 @@ impl HostEnd {
                 break;
             }
         }
+        self.lane.set_read(self.consumer.position());
         self.ledger.settle_run(count);
         reading.count += count;
         Ok(count)
@@ -341,6 +342,7 @@ impl HostEnd {
         }
         let whole = self.read_one(&lane, &mut take)?;
         self.consumer.release(lane.up());
+        self.lane.set_read(self.consumer.position());
         reading.count += u32::from(whole);
         Ok(whole)
     }

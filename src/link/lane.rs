@@ -24,7 +24,9 @@ pub(crate) struct Lane {
     mapping: Mapping,
     down: usize,
     up: usize,
-    /// Of this process alone: where the worker's reading stood when the host found no room, or `NO_WAIT`.
+    /// Of this process alone: how far the host has read; its word in the lane is for the worker.
+    read: AtomicU64,
+    /// Likewise: where the worker's reading stood when the host found no room, or `NO_WAIT`.
     awaited: AtomicU64,
 }
 
@@ -40,7 +42,7 @@ impl Lane {
         words[1].store(down as u64, Ordering::Relaxed);
         words[2].store(up as u64, Ordering::Relaxed);
         words[0].store(MAGIC, Ordering::Release);
-        Ok((fd, Lane { mapping, down, up, awaited: AtomicU64::new(NO_WAIT) }))
+        Ok((fd, Lane::new(mapping, down, up)))
     }
 
     /// Worker: maps the lane that the host made.
@@ -56,7 +58,11 @@ impl Lane {
                 "the shared memory is no lane of this version",
             ));
         }
-        Ok(Lane { mapping, down, up, awaited: AtomicU64::new(NO_WAIT) })
+        Ok(Lane::new(mapping, down, up))
+    }
+
+    fn new(mapping: Mapping, down: usize, up: usize) -> Lane {
+        Lane { mapping, down, up, read: AtomicU64::new(0), awaited: AtomicU64::new(NO_WAIT) }
     }
 
     /// From host to worker.
@@ -80,12 +86,17 @@ impl Lane {
     /// asked by any thread.
     #[inline]
     pub(crate) fn has_news(&self) -> bool {
-        let (up, down) = (self.up(), self.down());
-        if up.head.load(Ordering::Relaxed) != up.tail.load(Ordering::Relaxed) {
+        if self.up().head.load(Ordering::Relaxed) != self.read.load(Ordering::Relaxed) {
             return true;
         }
         let awaited = self.awaited.load(Ordering::Relaxed);
-        awaited != NO_WAIT && down.tail.load(Ordering::Relaxed) != awaited
+        awaited != NO_WAIT && self.down().tail.load(Ordering::Relaxed) != awaited
+    }
+
+    /// Host: has read up to there.
+    #[inline]
+    pub(super) fn set_read(&self, position: u64) {
+        self.read.store(position, Ordering::Relaxed);
     }
 
     /// Host: the worker's reading stood there, and there was no room; or all has been written.

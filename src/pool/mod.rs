@@ -19,6 +19,7 @@ mod life;
 mod machine;
 mod map;
 mod outcome;
+mod reader;
 mod relay;
 mod sorted;
 mod state;

@@ -67,11 +67,11 @@ impl Pool {
         let mut feed = opened.map_err(|error| MapError::refused(not_run(error, &name)))?;
         let (mut sorted, mut mailbox) = (Sorted::new(), job::Mailbox::default());
         loop {
-            let appetite = self.core.lock().machine.appetite();
+            let appetite = self.core.lock().appetite(feed.job);
             feed.submit(&self.core, appetite);
             let (job, exhausted) = (feed.job, feed.exhausted);
             let complete = self.core.wait(job, None, Role::Returning, |state| {
-                let hungry = !exhausted && state.machine.appetite() > 0;
+                let hungry = !exhausted && state.has_appetite(job);
                 let ended = state.ended;
                 let job = state.jobs.get_mut(&job)?;
                 let complete = job.is_complete() || ended;
@@ -119,7 +119,7 @@ impl Pool {
         let max_pending = self.options.max_pending;
         while !feed.exhausted {
             let room = self.core.wait(feed.job, None, Role::None, |state| {
-                let room = max_pending.saturating_sub(state.pending);
+                let room = state.room(max_pending);
                 (room > 0 || state.ended).then_some(room)
             });
             match room {

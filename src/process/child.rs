@@ -79,6 +79,8 @@ pub(crate) struct Child {
     process: Option<OwnedFd>,
     /// What ended it first, if the host did.
     verdict: Option<TaskErrorKind>,
+    /// It wrote what no worker writes, and what else it writes is not read.
+    breached: bool,
 }
 
 /// What came up the lane.
@@ -164,6 +166,7 @@ impl Child {
             exit: None,
             process: None,
             verdict: None,
+            breached: false,
         };
         let process = child.wait_for_start()?;
         let copy = process.try_clone().map_err(system("copy a descriptor"))?;
@@ -232,6 +235,9 @@ impl Child {
     }
 
     fn read_lane(&mut self) {
+        if self.breached {
+            return;
+        }
         let answer = &mut self.answer;
         let read = self.end.read(|arrival| {
             *answer = Some(Answer {
@@ -241,6 +247,7 @@ impl Child {
             });
         });
         if let Err(breach) = read.and_then(|_| self.end.publish()) {
+            self.breached = true;
             self.verdict.get_or_insert(TaskErrorKind::Breach { message: breach.to_string() });
             let _ = self.client.signal(ID, Signal::SIGKILL, true);
         }

@@ -1,5 +1,10 @@
 //! What several files of tests use.
-#![allow(dead_code, unreachable_pub, reason = "no file uses everything")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "of several tests, each of which uses a part"
+)]
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;

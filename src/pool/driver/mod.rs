@@ -15,7 +15,7 @@ use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use crate::keeper::client::Client;
 use crate::keeper::handle::Executable;
-use crate::link::patience::Patience;
+use crate::link::command::Command;
 use crate::process::child::Job as FirstJob;
 use crate::sys::pidfd;
 use crate::sys::signal;
@@ -23,16 +23,13 @@ use crate::sys::signal;
 use super::builder::{Options, Output};
 use super::callbacks::{self, Callbacks};
 use super::core::{BELLS, CLIENT, Core, KEEPER, KICK, OUTPUT, RELAY};
-use super::machine::{Action, Event, Stage};
+use super::machine::{Event, Stage};
 use super::relay::Relay;
-use super::state::State;
-use start::ask_to_stop;
+use super::state::{Duty, State};
+use start::say;
 
 /// How long a keeper may take to end killed workers before it is killed itself.
 const LONGEST_END: Duration = Duration::from_secs(5);
-
-/// How long the driver reads lanes in one go before it looks at its other duties.
-const LONGEST_READ: Duration = Duration::from_micros(500);
 
 /// The driver's own things.
 pub(super) struct Driver {
@@ -48,7 +45,6 @@ pub(super) struct Driver {
     /// Command channels to be connected when there is nothing else to do.
     connects: VecDeque<Connect>,
     callbacks: Callbacks,
-    patience: Patience,
     /// When to end by force.
     end_by: Option<Instant>,
 }
@@ -84,7 +80,6 @@ impl Driver {
             held_back: Vec::new(),
             connects: VecDeque::new(),
             callbacks: Callbacks::default(),
-            patience: Patience::new(),
             end_by: None,
         };
         driver.use_client(client)?;
@@ -115,9 +110,7 @@ impl Driver {
             let now = Instant::now();
             let look = state.look_at();
             if look.is_some_and(|look| look <= now) {
-                state.late_at = None;
-                state.drain_all();
-                core.step_down(&mut state);
+                core.look_as_driver(&mut state);
                 core.release(state);
                 continue;
             }
@@ -174,7 +167,7 @@ impl Driver {
         for event in &events[..count] {
             match event.data() {
                 KICK => self.core.answer_kick(),
-                BELLS => self.read_lanes(),
+                BELLS => self.core.read_as_driver(),
                 CLIENT => self.hear(event.events()),
                 KEEPER => self.keeper_ended(),
                 RELAY => self.flush_relay(),
@@ -189,46 +182,14 @@ impl Driver {
         }
     }
 
-    /// A lane rang: reads until nothing comes for a while, unless another thread does.
-    fn read_lanes(&mut self) {
-        let core = Arc::clone(&self.core);
-        let mut events = [EpollEvent::empty(); 16];
-        // Takes note of the rings, so that the set is quiet again.
-        let _ = core.bells.wait(&mut events, pidfd::poll_timeout(Some(Duration::ZERO)));
-        let mut state = core.lock();
-        if !core.try_poll(&mut state) {
-            return;
-        }
-        let end = Instant::now() + LONGEST_READ;
-        loop {
-            state.drain_all();
-            let others = !state.followers.is_empty() || !state.deferred.is_empty();
-            if others || state.has_plenty() || Instant::now() > end {
-                break;
-            }
-            let lanes = Arc::clone(&state.lanes);
-            let woke = std::mem::take(&mut state.woke);
-            core.release(state);
-            let found = self.patience.look(woke, || lanes.iter().any(|lane| lane.has_news()));
-            state = core.lock();
-            if !found {
-                self.patience.refresh();
-                break;
-            }
-        }
-        core.step_down(&mut state);
-        core.release(state);
-    }
-
     /// Carries out what was left for the driver.
     fn act(&mut self, state: &mut MutexGuard<'_, State>) {
-        while let Some(action) = state.deferred.pop_front() {
-            match action {
-                Action::Start { slot } => self.start(state, slot),
-                Action::Kill { slot } => self.kill(state, slot),
-                Action::AskToStop { slot } => ask_to_stop(state, slot),
-                Action::Retire { slot } => self.retire(state, slot),
-                _ => unreachable!("only these four are deferred"),
+        while let Some(duty) = state.deferred.pop_front() {
+            match duty {
+                Duty::Start { slot } => self.start(state, slot),
+                Duty::Kill { slot } => self.kill(state, slot),
+                Duty::AskToStop { slot, number } => say(state, slot, Command::Cancel { number }),
+                Duty::Retire { slot } => say(state, slot, Command::Retire),
             }
         }
         if state.machine.stage() == Stage::Terminating && self.end_by.is_none() {

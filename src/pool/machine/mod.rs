@@ -5,7 +5,7 @@
 //!
 //! Invariants: every item of a batch is settled exactly once, by the driver (a value) or by one `Deliver`;
 //! an item is in the queue, delayed, or in flight at one worker, never in two of these; a worker that is not
-//! `Working` is given nothing.
+//! `Working`, or is doomed or condemned, is given nothing; only the first item in flight is ever condemned.
 
 mod cancel;
 mod death;
@@ -15,6 +15,8 @@ mod event;
 mod farewell;
 mod results;
 mod span;
+#[cfg(test)]
+mod test;
 mod timers;
 mod worker;
 
@@ -24,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 
-use worker::Worker;
+use worker::{Phase, Worker};
 
 pub(super) use event::{Action, Event, Verdict};
 pub(super) use farewell::Stage;
@@ -63,10 +65,10 @@ pub(super) struct Machine {
     earliest: Option<Instant>,
     /// When to look whether a busy worker holds what an idle one could do.
     rebalance_at: Option<Instant>,
-    /// How often, one after the other, workers ended before they were ready.
-    failed_starts: u32,
-    /// The last of these times.
-    failed_start_at: Option<Instant>,
+    /// Workers that were started in the place of another one.
+    restarted: u64,
+    /// Open batches that are not wanted any more, at least in part.
+    unwanted: usize,
     /// A worker died with an item in flight that it had not begun, and with no success since it started.
     suspects: FxHashMap<(BatchKey, u32), u32>,
 }
@@ -75,7 +77,16 @@ pub(super) struct Machine {
 struct Open {
     batch: Batch,
     left: u32,
-    cancelled: bool,
+    wanted: Wanted,
+}
+
+/// What somebody still wants of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Wanted {
+    Nothing,
+    /// What has begun.
+    Begun,
+    All,
 }
 
 impl Machine {
@@ -90,8 +101,8 @@ impl Machine {
             delayed: Vec::new(),
             earliest: None,
             rebalance_at: None,
-            failed_starts: 0,
-            failed_start_at: None,
+            restarted: 0,
+            unwanted: 0,
             suspects: FxHashMap::default(),
             config,
         };
@@ -106,11 +117,18 @@ impl Machine {
             Event::Settled { slot, count } => self.settled(slot, count, now, actions),
             Event::Failed { slot, retriable } => self.failed(slot, retriable, now, actions),
             Event::Initialized { slot } => self.initialized(slot, now, actions),
-            Event::TookBack { slot, count } => self.took_back(slot, count, now, actions),
+            Event::TookBack { slot, count, running_for } => {
+                self.took_back(slot, count, actions);
+                self.after_take_back(slot, running_for, now, actions);
+            }
             Event::Died { slot, running, ready, reason } => {
                 self.died(slot, running, ready, reason, now, actions)
             }
-            Event::Cancel { job } => self.cancel(job, now, actions),
+            Event::TooLate { slot } => self.workers[slot].condemned = None,
+            Event::Doomed { slot } => self.doom(slot, actions),
+            Event::Ended { slot } => self.workers[slot].doomed = true,
+            Event::Withdraw { job } => self.call_off(job, Wanted::Begun, now, actions),
+            Event::Cancel { job } => self.call_off(job, Wanted::Nothing, now, actions),
             Event::Resize { workers } => {
                 self.config.workers = workers;
                 self.staff(now, actions);
@@ -138,13 +156,6 @@ impl Machine {
         self.workers.get(slot).is_some_and(|worker| worker.condemned.is_some())
     }
 
-    /// Whether a worker was told to end: then its end is no crash.
-    pub(super) fn is_told_to_end(&self, slot: Slot) -> bool {
-        self.workers
-            .get(slot)
-            .is_some_and(|worker| matches!(worker.phase, worker::Phase::Leaving | worker::Phase::Ending))
-    }
-
     /// How many items are in flight.
     pub(super) fn in_flight(&self) -> u64 {
         self.workers.iter().map(|worker| u64::from(worker.in_flight)).sum()
@@ -154,6 +165,11 @@ impl Machine {
     pub(super) fn queued(&self) -> u64 {
         let delayed = self.delayed.iter().map(|(_, span)| span);
         self.queue.iter().chain(delayed).map(|span| u64::from(span.len())).sum()
+    }
+
+    /// How many workers were started in the place of another one.
+    pub(super) fn restarted(&self) -> u64 {
+        self.restarted
     }
 
     /// How many workers it should have.
@@ -170,9 +186,16 @@ impl Machine {
         self.stage
     }
 
-    /// Whether the pool has come to its end: no more can be submitted, and no worker is left.
+    /// Whether a worker was told to end, as it has: by a kill, or of its own accord when nothing ran.
+    pub(super) fn expects_end(&self, slot: Slot, running: bool) -> bool {
+        let phase = self.workers.get(slot).map(|worker| worker.phase);
+        phase == Some(Phase::Ending) || (phase == Some(Phase::Leaving) && !running)
+    }
+
+    /// Whether the pool has come to its end: nothing is to be done, and no worker is left.
     pub(super) fn is_finished(&self) -> bool {
-        self.stage != Stage::Open && self.workers.iter().all(|worker| !worker.has_process())
+        let left = || self.workers.iter().any(Worker::has_process);
+        self.stage != Stage::Open && self.batches.is_empty() && !left()
     }
 
     fn submit(&mut self, key: BatchKey, batch: Batch, now: Instant, actions: &mut Vec<Action>) {
@@ -180,7 +203,7 @@ impl Machine {
             actions.push(Action::Free { key });
             return;
         }
-        self.batches.insert(key, Open { batch, left: batch.count, cancelled: false });
+        self.batches.insert(key, Open { batch, left: batch.count, wanted: Wanted::All });
         let span = Span { key, items: 0..batch.count, attempt: 1 };
         match &self.broken {
             Some(reason) => {

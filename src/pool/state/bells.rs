@@ -1,31 +1,11 @@
-//! Who reads the lanes, and which workers ring.
+//! Which workers ring, and when the driver has to look.
 
 use std::time::{Duration, Instant};
 
+use crate::pool::reader::Poller;
 use crate::pool::worker::{Armed, WorkerProcess};
 
 use super::State;
-
-/// Who reads the lanes now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::pool) enum Poller {
-    /// Nobody: lanes with work in flight are armed, and ring for the driver.
-    None,
-    /// The driver, or a thread that waits for a result.
-    Spinning,
-    /// A thread that waits for a result, asleep in the set of doorbells.
-    Asleep,
-    /// A thread that will be back in a moment, once it has pulled and submitted more inputs. Anybody may
-    /// take the role from it, and the driver does if it stays away.
-    Away(Instant),
-}
-
-impl Poller {
-    /// Whether a worker need not ring.
-    pub(in crate::pool) fn is_reading(self) -> bool {
-        matches!(self, Poller::Spinning | Poller::Away(_))
-    }
-}
 
 /// A worker that has much to do may have come to a long task before it rings.
 const LATE: Duration = Duration::from_millis(1);
@@ -77,5 +57,18 @@ impl State {
     pub(in crate::pool) fn has_plenty(&self) -> bool {
         let mut busy = self.workers.iter().flatten().filter(|worker| worker.lane.is_busy()).peekable();
         busy.peek().is_some() && busy.all(|worker| worker.lane.has_plenty())
+    }
+
+    /// Whether the driver has something to do that it does not know of.
+    pub(in crate::pool) fn needs_driver(&mut self) -> bool {
+        let earliest = [self.machine.take_earliest(), self.look_at()].into_iter().flatten().min();
+        let earlier = match (earliest, self.alarm) {
+            (Some(earliest), Some(alarm)) => earliest < alarm,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        // A pool without a worker has come to its end with the word that ends it.
+        let over = self.machine.is_finished() && !self.ended;
+        earlier || over || !self.deferred.is_empty() || !self.finished.is_empty()
     }
 }

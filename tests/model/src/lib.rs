@@ -14,8 +14,11 @@ mod explore;
 #[allow(dead_code, unreachable_pub, reason = "a model uses a part of what ships")]
 mod link;
 mod models;
+#[allow(dead_code, reason = "a model uses a part of what ships")]
+mod pool;
 mod primitive;
 mod sys;
 mod task;
 
 pub use models::{bell, claim, lane, ring};
+pub use pool::hand_over;

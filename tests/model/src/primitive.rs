@@ -3,9 +3,12 @@
 use std::cell::Cell;
 use std::io;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use loom::sync::atomic::{self, AtomicU32};
-use loom::sync::{Condvar, Mutex, MutexGuard};
+use loom::sync::{Condvar, Mutex};
+
+pub(crate) use loom::sync::MutexGuard;
 
 pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -108,4 +111,62 @@ impl Doorbell {
         }
         *rings = 0;
     }
+}
+
+/// A moment of a clock that stands still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Instant(Duration);
+
+impl Instant {
+    pub(crate) fn now() -> Instant {
+        Instant(Duration::ZERO)
+    }
+
+    pub(crate) fn saturating_duration_since(self, earlier: Instant) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl std::ops::Add<Duration> for Instant {
+    type Output = Instant;
+
+    fn add(self, duration: Duration) -> Instant {
+        Instant(self.0 + duration)
+    }
+}
+
+/// A thread that can be unparked. loom's own would wake from any wait, a lock's included.
+#[derive(Clone)]
+pub(crate) struct Thread(Arc<(Mutex<bool>, Condvar)>);
+
+loom::thread_local! {
+    static CURRENT: Thread = Thread(Arc::new((Mutex::new(false), Condvar::new())));
+}
+
+impl Thread {
+    pub(crate) fn id(&self) -> usize {
+        Arc::as_ptr(&self.0) as usize
+    }
+
+    pub(crate) fn unpark(&self) {
+        *lock(&self.0.0) = true;
+        self.0.1.notify_one();
+    }
+}
+
+pub(crate) fn current_thread() -> Thread {
+    CURRENT.with(Thread::clone)
+}
+
+pub(crate) fn park() {
+    let Thread(me) = current_thread();
+    let mut token = lock(&me.0);
+    while !std::mem::take(&mut *token) {
+        token = me.1.wait(token).unwrap_or_else(PoisonError::into_inner);
+    }
+}
+
+/// No model runs out of time.
+pub(crate) fn park_timeout(_: Duration) {
+    park();
 }

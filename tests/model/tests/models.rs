@@ -1,6 +1,6 @@
 //! What the models show. Each looks at more than one order, or it would show nothing.
 
-use watertight_model::{bell, claim, lane, ring};
+use watertight_model::{bell, claim, hand_over, lane, ring};
 
 fn check(model: fn() -> usize) {
     let orders = model();
@@ -82,4 +82,29 @@ fn whoever_waits_for_room_gets_it() {
 #[test]
 fn a_result_that_is_longer_than_its_ring_comes_whole() {
     check(lane::in_pieces);
+}
+
+#[test]
+fn somebody_reads_as_long_as_anybody_waits() {
+    check(hand_over::one_waiter);
+}
+
+#[test]
+fn a_reader_that_leaves_hands_its_role_on() {
+    check(hand_over::two_waiters);
+}
+
+#[test]
+fn a_reader_that_stays_away_loses_its_role() {
+    check(hand_over::a_poller_that_stays_away);
+}
+
+#[test]
+fn a_reader_that_sleeps_hears_of_what_others_send() {
+    check(hand_over::sent_while_asleep);
+}
+
+#[test]
+fn a_driver_that_was_woken_for_nothing_sleeps_again() {
+    check(hand_over::sent_while_waking);
 }

@@ -8,6 +8,8 @@ impl Patience {
         Patience
     }
 
+    pub(crate) fn refresh(&mut self) {}
+
     pub(crate) fn look(&mut self, _: bool, _: impl FnMut() -> bool) -> bool {
         false
     }

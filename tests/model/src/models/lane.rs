@@ -125,17 +125,16 @@ pub fn retire_behind_a_task() -> usize {
     })
 }
 
-/// Two frames, taken back while the worker claims, and a third behind them.
+/// A frame, taken back while the worker claims, and another one behind it.
 pub fn taken_back() -> usize {
     explore(2, || {
         let (mut host, worker) = Host::start(2 * FRAME, 0);
         host.send(1);
-        host.send(1);
         let taken = host.take_back();
         host.send(1);
-        host.wait_for(3 - taken);
+        host.wait_for(2 - taken);
         host.retire();
-        host.end(worker, 3 - taken);
+        host.end(worker, 2 - taken);
     })
 }
 
