@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal as Strike;
 use support::{Census, Random, Target, comes_to, is_long, keepers, mix};
-use watertight::{Pool, Signal, TaskError, TaskErrorKind};
+use watertight::{MapError, Pool, Signal, TaskError, TaskErrorKind};
 use watertight_faults::Fault;
 
 const TASKS: u64 = 20_000;
@@ -160,11 +160,17 @@ fn check(tasks: u64, outcomes: &[Result<Vec<u64>, TaskError>], log: &Path) {
     assert!(values * 10 > tasks * 8, "most tasks should come through: {kinds:?}");
 }
 
+/// A folder, and an empty log in it.
+fn new_log() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    File::create(&log).unwrap();
+    (folder, log)
+}
+
 fn wreak_havoc(tasks: u64) {
     let mut random = Random::new();
-    let folder = tempfile::tempdir().unwrap();
-    let log: PathBuf = folder.path().join("log");
-    File::create(&log).unwrap();
+    let (_folder, log) = new_log();
     let pool = Pool::builder()
         .workers(WORKERS)
         .timeout(TIMEOUT)
@@ -205,5 +211,31 @@ fn twenty_thousand_tasks_each_end_once_whatever_is_killed() {
 fn half_a_million_tasks_each_end_once_whatever_is_killed() {
     if is_long() {
         wreak_havoc(500_000);
+    }
+}
+
+#[watertight::test(timeout = "240s")]
+fn a_task_runs_once_although_the_keeper_dies_while_its_workers_start() {
+    let mut random = Random::new();
+    for round in 0..if is_long() { 3000 } else { 100 } {
+        let (_folder, log) = new_log();
+        let pool = Pool::builder().workers(WORKERS).env(LOG, &log).start().unwrap();
+        let harmless: Vec<u64> = (0..200).filter(|index| deed(*index) == Deed::Return).collect();
+        let running = pool.map_async(task, harmless.clone()).unwrap();
+        std::thread::park_timeout(Duration::from_micros(random.below(3_000)));
+        keepers().into_iter().filter_map(Target::open).for_each(|keeper| keeper.signal(Strike::KILL));
+        let outcomes =
+            running.get().map_or_else(MapError::into_outcomes, |values| values.into_iter().map(Ok).collect());
+        let beginnings = beginnings(&log);
+        for (index, outcome) in harmless.iter().zip(&outcomes) {
+            let begun = beginnings.get(index).copied().unwrap_or(0);
+            let explained =
+                outcome.is_ok() || matches!(outcome, Err(error) if *error.kind() == TaskErrorKind::Lost);
+            assert!(explained, "round {round}, task {index}: {outcome:?}");
+            assert!(begun <= 1, "round {round}, task {index} ran {begun} times: {outcome:?}");
+            assert!(begun == 1 || outcome.is_err(), "task {index} has a value and did not run");
+        }
+        let lost = outcomes.iter().filter(|outcome| outcome.is_err()).count();
+        assert!(lost <= WORKERS, "round {round}: a worker's death costs one task, not {lost}");
     }
 }

@@ -1,15 +1,16 @@
 //! The progress bar, and a stderr that does not write into it.
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::arguments::When;
 use super::printer::complain;
 
-const WITH_TOTAL: &str = "{wide_bar} {pos}/{len}  {per_sec}  {eta} left{msg}";
-const WITHOUT_TOTAL: &str = "{pos} done  {per_sec}  {elapsed}{msg}";
+const WITH_TOTAL: &str = "{wide_bar} {pos}/{len}  {rate}  {eta} left{msg}";
+const WITHOUT_TOTAL: &str = "{pos} done  {rate}  {elapsed}{msg}";
 
 /// How far apart lines of progress are, where there is no terminal for a bar.
 const BETWEEN_LINES: Duration = Duration::from_secs(1);
@@ -37,7 +38,7 @@ impl Progress {
         let template = if total.is_some() { WITH_TOTAL } else { WITHOUT_TOTAL };
         // The templates are ours; a test reads them.
         if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
+            bar.set_style(style.with_key("rate", rate));
         }
         let lines = (when == When::Always && !terminal).then(|| Lines { written: Instant::now() });
         Progress { bar, lines }
@@ -77,6 +78,12 @@ impl Progress {
             complain(&self.line());
         }
     }
+}
+
+/// Tasks a second, in whole numbers.
+fn rate(state: &ProgressState, text: &mut dyn fmt::Write) {
+    // Text in memory takes everything.
+    let _ = write!(text, "{:.0}/s", state.per_sec());
 }
 
 /// See [`Progress::stderr`].

@@ -1,10 +1,10 @@
 //! The keeper's workers, from their start to their end, and the command channels that wait for the host.
 
-use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 
 use nix::sys::signal::{Signal as NixSignal, killpg};
 use nix::unistd::{Pid, getpid};
+use rustc_hash::FxHashMap;
 
 use crate::sys::exit::{ExitStatus, ResourceUsage, ended_child, reap, reap_any};
 use crate::sys::procfs;
@@ -18,14 +18,18 @@ pub(super) struct Child {
     pub(super) id: u32,
     /// An executed worker that has not yet told the name of its command channel.
     pub(super) setup: Option<OwnedFd>,
+    /// Where an executed worker makes its command channel.
+    pub(super) folder: Option<ServerFolder>,
+    /// The host needs its command channel no more, or never did.
+    pub(super) connected: bool,
 }
 
 /// What is kept of a command channel until the host has connected to it.
-pub(super) enum Channel {
+enum Channel {
     /// Made here, for a forked worker.
     Own(Server),
-    /// Made by an executed worker, which may die before it removes the folder.
-    Workers { _folder: ServerFolder },
+    /// Made by an executed worker, which is dead.
+    Left { _folder: ServerFolder },
 }
 
 /// How a worker ended.
@@ -38,9 +42,9 @@ pub(super) struct Ended {
 /// All workers that live, and what is kept for their host.
 #[derive(Default)]
 pub(super) struct Children {
-    by_pid: HashMap<i32, Child>,
+    by_pid: FxHashMap<i32, Child>,
     /// By client and worker. A worker may be dead long before its host connects.
-    channels: HashMap<(u64, u32), Channel>,
+    channels: FxHashMap<(u64, u32), Channel>,
 }
 
 impl Children {
@@ -52,14 +56,18 @@ impl Children {
         self.by_pid.get(&pid.as_raw())
     }
 
-    /// Keeps a command channel until the host has connected.
-    pub(super) fn keep_channel(&mut self, client: u64, id: u32, channel: Channel) {
-        self.channels.insert((client, id), channel);
+    /// Keeps a forked worker's command channel until the host has connected.
+    pub(super) fn keep_server(&mut self, client: u64, id: u32, server: Server) {
+        self.channels.insert((client, id), Channel::Own(server));
     }
 
     /// The host has connected.
     pub(super) fn drop_channel(&mut self, client: u64, id: u32) {
         self.channels.remove(&(client, id));
+        let mut children = self.by_pid.values_mut();
+        if let Some(child) = children.find(|child| child.client == client && child.id == id) {
+            child.connected = true;
+        }
     }
 
     /// Workers that have not told the name of their command channel.
@@ -83,25 +91,34 @@ impl Children {
     /// Kills what a client started.
     pub(super) fn kill_all_of(&mut self, client: u64) {
         self.channels.retain(|(other, _), _| *other != client);
-        let pids = self.by_pid.iter().filter(|(_, child)| child.client == client);
-        pids.for_each(|(pid, _)| kill_group(*pid));
+        for (pid, child) in self.by_pid.iter_mut().filter(|(_, child)| child.client == client) {
+            child.connected = true;
+            kill_group(*pid);
+        }
     }
 
-    /// Reaps a child that has ended, if one has; the worker that it was, unless it was somebody's orphan.
-    pub(super) fn reap_one(&mut self) -> Option<Option<Ended>> {
-        let pid = ended_child()?;
+    /// A child that has ended and is not reaped.
+    pub(super) fn ended(&self) -> Option<Pid> {
+        ended_child()
+    }
+
+    /// Reaps a child that has ended; the worker that it was, unless it was somebody's orphan.
+    pub(super) fn reap(&mut self, pid: Pid) -> Option<Ended> {
         if self.by_pid.contains_key(&pid.as_raw()) {
             // While the leader is not reaped, the group's number cannot be another's.
             kill_group(pid.as_raw());
         }
         let (status, usage) = reap(pid).ok()?;
-        let child = self.by_pid.remove(&pid.as_raw());
-        Some(child.map(|child| Ended { child, status, usage }))
+        let mut child = self.by_pid.remove(&pid.as_raw())?;
+        // Only now that it is dead nothing is added to its folder.
+        if let Some(folder) = child.folder.take().filter(|_| !child.connected) {
+            self.channels.insert((child.client, child.id), Channel::Left { _folder: folder });
+        }
+        Some(Ended { child, status, usage })
     }
 
     /// Kills every group, then whoever else of the descendants is left, and waits for all.
     pub(super) fn end_all(&mut self) {
-        self.channels.clear();
         self.by_pid.keys().for_each(|pid| kill_group(*pid));
         loop {
             // Orphans come to this process when their parents end, so in the end all are its children.
@@ -119,9 +136,10 @@ impl Children {
         for channel in self.channels.into_values() {
             match channel {
                 Channel::Own(server) => server.forget_in_child(),
-                Channel::Workers { _folder: folder } => folder.forget_in_child(),
+                Channel::Left { _folder: folder } => folder.forget_in_child(),
             }
         }
+        self.by_pid.into_values().filter_map(|child| child.folder).for_each(ServerFolder::forget_in_child);
     }
 }
 

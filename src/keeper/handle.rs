@@ -66,6 +66,8 @@ pub(crate) struct Keeper {
     /// What its workers inherit if they are not told otherwise.
     environment: u64,
     working_directory: Option<PathBuf>,
+    /// Held where this process has closed its own.
+    _standard_streams: Vec<OwnedFd>,
     buried: Once,
 }
 
@@ -92,10 +94,11 @@ impl Keeper {
 
     /// Opens a client: what it starts ends with it.
     pub(crate) fn client(self: &Arc<Keeper>) -> io::Result<Client> {
+        let standard_streams = fd::take_closed_standard_streams()?;
         let (ours, theirs) = socket::pair()?;
         let control = self.control.as_ref().ok_or_else(|| io::Error::from(Errno::EPIPE))?;
         request::send(control.as_fd(), &Request::Open, &[theirs.as_fd()])?;
-        Ok(Client::new(Arc::clone(self), ours))
+        Ok(Client::new(Arc::clone(self), ours, standard_streams))
     }
 
     /// Whether it still runs.
@@ -211,10 +214,12 @@ struct Starting {
     stderr: File,
     environment: u64,
     working_directory: Option<PathBuf>,
+    standard_streams: Vec<OwnedFd>,
 }
 
 impl Starting {
     fn begin(executable: &Executable) -> Result<Starting, KeeperFailure> {
+        let standard_streams = fd::take_closed_standard_streams().map_err(KeeperFailure::System)?;
         let (control, theirs) = socket::pair().map_err(KeeperFailure::System)?;
         let own = pidfd::open(nix::unistd::getpid()).map_err(KeeperFailure::System)?;
         let (stderr, stderr_end) = fd::pipe().map_err(KeeperFailure::System)?;
@@ -232,7 +237,16 @@ impl Starting {
             KeeperFailure::System(error)
         })?;
         let executable = executable.clone();
-        Ok(Starting { executable, control, pid, process, stderr, environment, working_directory })
+        Ok(Starting {
+            executable,
+            control,
+            pid,
+            process,
+            stderr,
+            environment,
+            working_directory,
+            standard_streams,
+        })
     }
 
     fn greet(mut self) -> Result<Keeper, KeeperFailure> {
@@ -247,6 +261,7 @@ impl Starting {
                 stderr: Mutex::new(self.stderr),
                 environment: self.environment,
                 working_directory: self.working_directory,
+                _standard_streams: self.standard_streams,
                 buried: Once::new(),
             }),
             Err(failure) => {

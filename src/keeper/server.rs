@@ -3,7 +3,7 @@
 //! One thread, one epoll, no user code. After a fork the loop returns in the child with everything that a
 //! worker needs; all else that the child inherited is closed by then.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -12,6 +12,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::signal::{SigSet, Signal as NixSignal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{Pid, getpid};
+use rustc_hash::FxHashMap;
 
 use crate::link::command::Command;
 use crate::link::request::{self, Hello, Incoming, Launch, Notice, Request, StartMethod, Step};
@@ -20,8 +21,8 @@ use crate::sys::image::Image;
 use crate::sys::{child, pidfd};
 use crate::task::registry;
 
-use super::children::{Channel, Child, Children, Ended};
-use super::folder::{Folder, Server, ServerFolder};
+use super::children::{Child, Children, Ended};
+use super::folder::{Folder, Server};
 use super::launch::{self, Inheritance};
 
 /// What a process that entered the keeper's loop came out as.
@@ -48,7 +49,7 @@ struct Keeper {
     control: Option<OwnedFd>,
     /// Watched, never read.
     _host: OwnedFd,
-    clients: HashMap<u64, Client>,
+    clients: FxHashMap<u64, Client>,
     next_client: u64,
     children: Children,
     /// A command channel made ahead of the next worker.
@@ -120,7 +121,7 @@ impl Keeper {
             signals,
             control: Some(control),
             _host: host,
-            clients: HashMap::new(),
+            clients: FxHashMap::default(),
             next_client: FIRST_CLIENT,
             children: Children::default(),
             spare: None,
@@ -276,12 +277,7 @@ impl Keeper {
         }
         let forks = launch.method == StartMethod::Fork;
         let Some(single_threaded) = self.single_threaded.as_ref().filter(|_| forks) else {
-            let (pid, setup) = launch::execute(&launch, &descriptors, folder.path())
-                .map_err(|error| (Step::Process, error))?;
-            let token = self.take_token();
-            let _ = self.epoll.add(&setup, EpollEvent::new(EpollFlags::EPOLLIN, token));
-            self.children.insert(pid, Child { client, id: launch.id, setup: Some(setup) });
-            return Ok(None);
+            return self.execute(client, &launch, &descriptors).map(|()| None);
         };
         let server = match launch.commands {
             true => Some(match self.spare.take() {
@@ -297,21 +293,43 @@ impl Keeper {
             Fork::Child => {
                 child::lead_own_group();
                 child::die_with_parent(keeper);
+                seed_random_numbers();
                 let server = server.map(|server| (server.server, server.name));
                 Ok(Some(Box::new(Inheritance { launch, descriptors, server })))
             }
             Fork::Parent(pid) => {
                 // Both sides set it, so that it is set whoever runs first.
                 let _ = nix::unistd::setpgid(pid, pid);
-                self.children.insert(pid, Child { client, id: launch.id, setup: None });
+                let (setup, folder) = (None, None);
+                self.children.insert(pid, Child { client, id: launch.id, setup, folder, connected: false });
                 let channel = server.as_ref().map(|server| server.name.clone()).zip(listener);
                 if let Some(server) = server {
-                    self.children.keep_channel(client, launch.id, Channel::Own(server));
+                    self.children.keep_server(client, launch.id, server);
                 }
                 self.tell_started(pid, channel);
                 Ok(None)
             }
         }
+    }
+
+    /// Starts a worker by executing the file anew.
+    fn execute(
+        &mut self,
+        client: u64,
+        launch: &Launch,
+        descriptors: &[OwnedFd],
+    ) -> Result<(), (Step, io::Error)> {
+        let token = self.take_token();
+        let no_folder = |_: &io::Error| (Step::CommandChannel, io::Error::from(Errno::ENOENT));
+        let folder = self.folder.as_ref().map_err(no_folder)?;
+        let folder = folder.for_server(token).map_err(|error| (Step::CommandChannel, error))?;
+        let (pid, setup) =
+            launch::execute(launch, descriptors, folder.path()).map_err(|error| (Step::Process, error))?;
+        let _ = self.epoll.add(&setup, EpollEvent::new(EpollFlags::EPOLLIN, token));
+        let (setup, folder) = (Some(setup), Some(folder));
+        self.children
+            .insert(pid, Child { client, id: launch.id, setup, folder, connected: !launch.commands });
+        Ok(())
     }
 
     /// The host gets the name of the command channel, and the socket itself: with that in its hand a connect
@@ -326,29 +344,21 @@ impl Keeper {
         self.notify(child.client, notice, listener.into_iter().chain(process).collect());
     }
 
-    /// Executed workers that have made their command channel, or have ended before.
+    /// Some executed worker has made its command channel, or has ended before.
     fn finish_setups(&mut self) {
-        for pid in self.children.setting_up() {
-            let Some(child) = self.children.get(pid) else { continue };
-            let (client, id) = (child.client, child.id);
-            let Some(setup) = &child.setup else { continue };
-            match request::receive::<Option<String>>(setup.as_fd()) {
-                Ok(Incoming::Empty) => {}
-                Ok(Incoming::Message(name, mut descriptors)) => {
-                    self.drop_setup(pid);
-                    let channel = name.zip(descriptors.pop());
-                    let folder = channel
-                        .as_ref()
-                        .zip(self.folder.as_ref().ok())
-                        .and_then(|((name, _), folder)| ServerFolder::of(name, folder.path()));
-                    if let Some(folder) = folder {
-                        self.children.keep_channel(client, id, Channel::Workers { _folder: folder });
-                    }
-                    self.tell_started(pid, channel);
-                }
-                // Its end is told when it is reaped.
-                Ok(Incoming::End) | Err(_) => self.drop_setup(pid),
+        self.children.setting_up().into_iter().for_each(|pid| self.finish_setup_of(pid));
+    }
+
+    fn finish_setup_of(&mut self, pid: Pid) {
+        let Some(setup) = self.children.get(pid).and_then(|child| child.setup.as_ref()) else { return };
+        match request::receive::<Option<String>>(setup.as_fd()) {
+            Ok(Incoming::Empty) => {}
+            Ok(Incoming::Message(name, mut descriptors)) => {
+                self.drop_setup(pid);
+                self.tell_started(pid, name.zip(descriptors.pop()));
             }
+            // Its end is told when it is reaped.
+            Ok(Incoming::End) | Err(_) => self.drop_setup(pid),
         }
     }
 
@@ -368,10 +378,10 @@ impl Keeper {
     }
 
     fn reap_all(&mut self) {
-        // What an executed worker had to say comes before its end.
-        self.finish_setups();
-        while let Some(ended) = self.children.reap_one() {
-            let Some(Ended { child, status, usage }) = ended else { continue };
+        while let Some(pid) = self.children.ended() {
+            // What an executed worker had to say comes before its end.
+            self.finish_setup_of(pid);
+            let Some(Ended { child, status, usage }) = self.children.reap(pid) else { continue };
             if let Some(setup) = &child.setup {
                 let _ = self.epoll.delete(setup);
             }
@@ -415,6 +425,14 @@ impl Keeper {
         let Keeper { spare, children, .. } = self;
         spare.into_iter().for_each(Server::forget_in_child);
         children.forget_in_child();
+    }
+}
+
+/// The names of temporary folders have drawn on a thread's random numbers, which a fork copies: without this, all
+/// workers would go on with the same ones. For the same reason there is no `RandomState` in a keeper.
+fn seed_random_numbers() {
+    if let Ok(seed) = crate::sys::random::number() {
+        fastrand::seed(seed);
     }
 }
 

@@ -45,6 +45,8 @@ pub(crate) struct HostEnd {
     /// Tasks that stand in the ring and are not given yet.
     unpublished: u32,
     woke: bool,
+    /// Whatever is sent from now on goes nowhere.
+    shut: bool,
 }
 
 /// A frame that waits for room.
@@ -102,6 +104,7 @@ impl HostEnd {
             largest_result,
             unpublished: 0,
             woke: false,
+            shut: false,
         };
         Ok((end, fd))
     }
@@ -130,6 +133,9 @@ impl HostEnd {
         parts: &[Buffer],
         keep: impl FnOnce() -> Buffer,
     ) -> Result<(), Breach> {
+        if self.shut {
+            return Ok(());
+        }
         head.first = self.ledger.next().wrapping_add(self.unpublished).wrapping_add(self.ungiven());
         head.line = line.len() as u64;
         if self.outbox.is_empty() && parts.is_empty() {
@@ -265,6 +271,16 @@ impl HostEnd {
             taken += self.ledger.take_back(self.lane.claims())?;
         }
         Ok(taken)
+    }
+
+    /// Gives nothing more: what the worker has not claimed by now it never will, even if it is not as dead as was
+    /// told. Results can be read as before.
+    pub(crate) fn shut(&mut self) {
+        self.shut = true;
+        self.unpublished = 0;
+        self.outbox.clear();
+        // Should the word be scribbled on, the next reading finds it.
+        let _ = self.ledger.take_back(self.lane.claims());
     }
 
     /// Begins to read results. What the worker has claimed by now bounds what it may have claimed at the end.

@@ -201,7 +201,9 @@ pub(crate) enum Incoming<T> {
 pub(crate) fn receive<T: for<'de> Deserialize<'de> + 'static>(
     socket: BorrowedFd<'_>,
 ) -> io::Result<Incoming<T>> {
-    let mut buffer = vec![0; MAX_PACKET];
+    // Most messages are short, and a buffer for the largest would be many pages to touch after each fork.
+    let Some(length) = socket::next_length(socket)? else { return Ok(Incoming::Empty) };
+    let mut buffer = vec![0; length.min(MAX_PACKET)];
     match socket::receive(socket, &mut buffer)? {
         Received::Packet(length, descriptors) => {
             let message = codec::decode(&buffer[..length], Vec::new())

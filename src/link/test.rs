@@ -148,3 +148,24 @@ fn a_lane_outlives_the_numbers_of_its_tasks() {
     }
     assert!(numbers.windows(2).any(|pair| pair == [u32::MAX, 0]), "{numbers:?} did not wrap");
 }
+
+#[test]
+fn a_lane_that_is_shut_gives_nothing_more_even_to_a_worker_that_lives() {
+    let (mut host, memory) = HostEnd::create("test", 1024, LARGEST).unwrap();
+    let lane = Lane::open(memory.as_fd()).unwrap();
+    let doorbell = Doorbell::adopt(host.doorbell().as_fd().try_clone_to_owned().unwrap());
+    let mut worker = WorkerEnd::new(&lane, doorbell);
+    let retiring = AtomicBool::new(true);
+    let two = line([&b"one"[..], b"two"]);
+    host.send(tasks(2, 0), &two, &[], || two.clone().into()).unwrap();
+    host.publish().unwrap();
+    assert!(worker.next(&retiring).unwrap());
+    host.shut();
+    host.send(tasks(2, 0), &two, &[], || two.clone().into()).unwrap();
+    host.publish().unwrap();
+    worker.respond(0, UpKind::Value, &mut b"1".to_vec(), &mut Vec::new(), None).unwrap();
+    assert!(!worker.next(&retiring).unwrap(), "it claimed what the host has back");
+    let mut values = 0;
+    host.read(|_| values += 1).unwrap();
+    assert_eq!((values, host.claimed()), (1, Ok(0)));
+}

@@ -308,7 +308,7 @@ impl PoolBuilder {
         let mut first = Vec::new();
         let machine = Machine::new(config, Instant::now(), &mut first);
         let mut state = State::new(machine, options.limits, options.measured);
-        state.deferred.extend(first);
+        state.begin(first);
         let core = Arc::new(Core::new(state)?);
         let mut driver = Driver::new(Arc::clone(&core), options.clone(), executable, initializer, client)
             .map_err(|error| Error::system("make a pool", error))?;

@@ -117,6 +117,12 @@ impl Core {
         true
     }
 
+    /// Keeps the pool from coming to its end by `close`, for a call that has more to submit.
+    pub(super) fn hold(&self) -> Hold<'_> {
+        self.lock().holds += 1;
+        Hold(self)
+    }
+
     /// Whether the pool takes new tasks.
     pub(super) fn check_open(&self, state: &State) -> Result<(), Error> {
         if let Some(reason) = state.machine.broken() {
@@ -125,6 +131,21 @@ impl Core {
         match state.machine.stage() {
             Stage::Open => Ok(()),
             Stage::Closing | Stage::Terminating => Err(Kind::Closed.into()),
+        }
+    }
+}
+
+/// A call that has more to submit.
+pub(super) struct Hold<'a>(&'a Core);
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.holds -= 1;
+        let closing = state.machine.stage() == Stage::Closing;
+        drop(state);
+        if closing {
+            self.0.kick();
         }
     }
 }

@@ -27,11 +27,14 @@ impl Pool {
         Ok(())
     }
 
-    /// Takes no more tasks. What was submitted is still done; `join` waits for that.
+    /// Takes no more tasks. What was submitted is still done, as are all inputs of a `map` that has begun;
+    /// `join` waits for that. What a lazy iterator has not pulled by then is not done.
     pub fn close(&self) {
         let mut state = self.core.lock();
         state.run(Event::Close);
         self.core.release(state);
+        // Without a worker to be told, nothing else tells the driver.
+        self.core.kick();
     }
 
     /// Ends everything at once: what is not done ends with [`Terminated`](crate::TaskErrorKind::Terminated), and
@@ -41,6 +44,7 @@ impl Pool {
         state.drain_all();
         state.run(Event::Terminate);
         self.core.release(state);
+        self.core.kick();
     }
 
     /// Waits until all is done and every worker is gone.

@@ -21,6 +21,7 @@ mod map;
 mod outcome;
 mod reader;
 mod relay;
+mod sorted;
 mod state;
 mod stats;
 #[cfg(feature = "cli")]

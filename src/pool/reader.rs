@@ -128,6 +128,7 @@ impl Core {
         let mut state = self.lock();
         let mut polls = role == Role::Held;
         let result = loop {
+            state.lacking = None;
             if let Some(value) = ready(&mut state) {
                 break Some(value);
             }
@@ -206,6 +207,7 @@ impl Core {
         let Some(waited_for) = state.jobs.get_mut(&job) else { return state };
         waited_for.sleepers.push(me.clone());
         state.followers.push(me.clone());
+        state.starve(&me);
         self.release(state);
         match left {
             Some(left) => park_timeout(left),
@@ -213,6 +215,7 @@ impl Core {
         }
         let mut state = self.lock();
         state.followers.retain(|thread| thread.id() != me.id());
+        state.hungry.retain(|(thread, _)| thread.id() != me.id());
         if let Some(job) = state.jobs.get_mut(&job) {
             job.sleepers.retain(|thread| thread.id() != me.id());
         }

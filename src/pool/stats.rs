@@ -16,7 +16,7 @@ pub struct Stats {
     pub crashed: u64,
     /// Attempts that failed and were followed by another one.
     pub retried: u64,
-    /// Workers that were started in the place of another one.
+    /// Workers that were started in the place of one that died, was killed, or had run its share of tasks.
     pub restarted: u64,
     /// Tasks that workers have now.
     pub in_flight: u64,
@@ -33,7 +33,6 @@ pub(super) struct Counters {
     pub(super) failed: AtomicU64,
     pub(super) crashed: AtomicU64,
     pub(super) retried: AtomicU64,
-    pub(super) restarted: AtomicU64,
 }
 
 impl Counters {
@@ -58,7 +57,7 @@ impl Pool {
             failed: counters.failed.load(Ordering::Relaxed),
             crashed: counters.crashed.load(Ordering::Relaxed),
             retried: counters.retried.load(Ordering::Relaxed),
-            restarted: counters.restarted.load(Ordering::Relaxed),
+            restarted: state.machine.restarted(),
             in_flight: state.machine.in_flight(),
             queued: state.machine.queued(),
             workers: state.machine.size(),

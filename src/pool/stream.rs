@@ -97,8 +97,8 @@ impl JsonFeed {
                 return Some(0);
             }
             let ahead = self.submitted - stream.released.load(Ordering::Relaxed);
-            let room = stream.buffer.saturating_sub(ahead).min(state.machine.appetite());
-            (room > 0).then_some(room)
+            let room = stream.buffer.saturating_sub(ahead);
+            (room > 0 && state.has_appetite(stream.job)).then(|| room.min(state.appetite(stream.job)))
         });
         room.unwrap_or(0)
     }
@@ -180,23 +180,25 @@ impl JsonOutcomes {
     /// The caller is through with so many outcomes: as many more may be submitted.
     pub(crate) fn release(&self, count: u64) {
         self.stream.released.fetch_add(count, Ordering::Relaxed);
-        self.stream.with(|state| state.tell_waiters(self.stream.job));
+        self.stream.with(|state| state.tell(self.stream.job));
     }
 
-    /// Submits nothing more, from now on; what was submitted is done.
+    /// Submits nothing more, from now on. What has begun is done; what has not ends as cancelled.
     pub(crate) fn stop(&self) {
-        self.stream.with(|state| {
-            self.stream.stopped.store(true, Ordering::Relaxed);
-            state.seal(self.stream.job);
-        });
+        self.call_off(Event::Withdraw { job: self.stream.job });
     }
 
     /// Cancels what is not done.
     pub(crate) fn cancel(&self) {
-        self.stop();
+        self.call_off(Event::Cancel { job: self.stream.job });
+    }
+
+    fn call_off(&self, event: Event) {
         self.stream.with(|state| {
+            self.stream.stopped.store(true, Ordering::Relaxed);
+            state.seal(self.stream.job);
             state.drain_all();
-            state.run(Event::Cancel { job: self.stream.job });
+            state.run(event);
         });
     }
 }

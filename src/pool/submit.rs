@@ -13,7 +13,8 @@ use super::functions::not_run;
 use super::handle::Submission;
 use super::imap::{Order, Outcomes};
 use super::machine;
-use super::map::{MapError, Sorted};
+use super::map::MapError;
+use super::sorted::Sorted;
 use super::{Pool, job, outcome};
 
 impl Pool {
@@ -61,15 +62,16 @@ impl Pool {
         R: Transfer,
     {
         let name = function.as_ref().map_or(Name::Static("?"), |function| function.name.clone());
+        let _hold = self.core.hold();
         let opened = function.and_then(|function| self.open(function, inputs));
         let mut feed = opened.map_err(|error| MapError::refused(not_run(error, &name)))?;
         let (mut sorted, mut mailbox) = (Sorted::new(), job::Mailbox::default());
         loop {
-            let appetite = self.core.lock().machine.appetite();
+            let appetite = self.core.lock().appetite(feed.job);
             feed.submit(&self.core, appetite);
             let (job, exhausted) = (feed.job, feed.exhausted);
             let complete = self.core.wait(job, None, Role::Returning, |state| {
-                let hungry = !exhausted && state.machine.appetite() > 0;
+                let hungry = !exhausted && state.has_appetite(job);
                 let ended = state.ended;
                 let job = state.jobs.get_mut(&job)?;
                 let complete = job.is_complete() || ended;
@@ -111,12 +113,13 @@ impl Pool {
         inputs: impl Iterator<Item = A>,
     ) -> Result<Submission, Error> {
         let name = function.name.clone();
+        let _hold = self.core.hold();
         let mut feed = self.open(function, inputs)?;
         let submission = Submission::new(Arc::clone(&self.core), feed.job, name);
         let max_pending = self.options.max_pending;
         while !feed.exhausted {
             let room = self.core.wait(feed.job, None, Role::None, |state| {
-                let room = max_pending.saturating_sub(state.pending);
+                let room = state.room(max_pending);
                 (room > 0 || state.ended).then_some(room)
             });
             match room {

@@ -96,6 +96,11 @@ impl WorkerProcess {
         }
     }
 
+    /// Its process id, once the keeper has told it.
+    pub(super) fn pid(&self) -> Option<u32> {
+        (self.pid != 0).then_some(self.pid)
+    }
+
     /// Has it ring, if it has anything to do.
     pub(super) fn arm(&mut self) -> Option<Armed> {
         if !self.lane.is_busy() {

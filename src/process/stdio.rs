@@ -135,9 +135,10 @@ impl Capture {
             }
             Keep::Last => {
                 self.bytes.extend_from_slice(bytes);
-                // Cut seldom: moving the rest costs.
-                if self.bytes.len() > 2 * self.most {
-                    self.bytes.drain(..self.bytes.len() - self.most);
+                // Cut seldom: moving the rest costs. One byte more stays, which tells that there was a cut, and
+                // whether it was between two lines.
+                if self.bytes.len() > 2 * self.most + 1 {
+                    self.bytes.drain(..self.bytes.len() - self.most - 1);
                 }
             }
         }
@@ -161,7 +162,10 @@ fn last_lines(bytes: &[u8], most: usize) -> &[u8] {
     if bytes.len() <= most {
         return bytes;
     }
-    let tail = &bytes[bytes.len() - most..];
+    let (before, tail) = bytes.split_at(bytes.len() - most);
+    if before.last() == Some(&b'\n') {
+        return tail;
+    }
     let start = tail.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     if start == tail.len() { tail } else { &tail[start..] }
 }
@@ -180,7 +184,7 @@ mod tests {
             writeln!(end, "line {number}").unwrap();
             tail.read(|bytes| seen += bytes.len());
         }
-        assert_eq!(tail.text(), "line 9999\n");
+        assert_eq!(tail.text(), "line 9998\nline 9999\n");
         drop(end);
         tail.read(|_| ());
         assert!(tail.pipe().is_none() && seen > 80_000);
@@ -190,6 +194,8 @@ mod tests {
     fn a_line_without_end_is_kept_as_far_as_there_is_room() {
         assert_eq!(last_lines(b"abcdefgh", 3), b"fgh");
         assert_eq!(last_lines(b"ab\ncdefgh\n", 3), b"gh\n");
+        assert_eq!(last_lines(b"ab\ncd\nef\n", 6), b"cd\nef\n");
+        assert_eq!(last_lines(b"ab\ncd\nef\n", 5), b"ef\n");
         assert_eq!(last_lines(b"ab", 3), b"ab");
     }
 

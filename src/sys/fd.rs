@@ -31,6 +31,20 @@ pub(crate) fn is_open(number: RawFd) -> bool {
     fcntl(borrowed, FcntlArg::F_GETFD).is_ok()
 }
 
+/// Takes those of the numbers 0, 1 and 2 that are closed, with /dev/null, for as long as the caller holds what
+/// this returns. Else a socket of ours could get number 1, and whoever prints would write into it.
+pub(crate) fn take_closed_standard_streams() -> io::Result<Vec<OwnedFd>> {
+    let mut taken = Vec::new();
+    while (0..=2).any(|number| !is_open(number)) {
+        let null = OwnedFd::from(File::options().read(true).write(true).open("/dev/null")?);
+        if null.as_raw_fd() > 2 {
+            break;
+        }
+        taken.push(null);
+    }
+    Ok(taken)
+}
+
 /// A copy of this process's standard stream, or /dev/null where it is closed.
 pub(crate) fn standard_stream(number: RawFd) -> io::Result<OwnedFd> {
     if !is_open(number) {

@@ -73,6 +73,18 @@ impl Census {
         let count = |what: &str| fs::read_dir(format!("/proc/{pid}/{what}")).map_or(0, Iterator::count);
         Census { descriptors: count("fd"), threads: count("task"), children: children(pid).len() }
     }
+
+    /// Waits until the process has no more than this again. It may have less: a census that is taken while the
+    /// process works counts what it is about to close.
+    pub fn comes_back(&self, pid: u32) {
+        comes_to(None, || {
+            let now = Census::of(pid);
+            let more = now.descriptors > self.descriptors
+                || now.threads > self.threads
+                || now.children > self.children;
+            more.then(|| format!("{now:?}, before {self:?}"))
+        });
+    }
 }
 
 /// A keeper's private folder.

@@ -102,6 +102,8 @@ impl Driver {
         tracing::warn!(pid = client.keeper().pid(), "keeper died");
         let core = Arc::clone(&self.core);
         let mut state = core.lock();
+        // What one of them gives back must not go to another one that is gone as well.
+        state.workers.iter_mut().flatten().for_each(|worker| worker.lane.shut());
         let processes: Vec<(u32, Option<OwnedFd>)> =
             state.workers.iter_mut().flatten().map(|worker| (worker.id, worker.process.take())).collect();
         for (id, process) in processes {

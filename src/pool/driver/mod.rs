@@ -15,17 +15,18 @@ use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use crate::keeper::client::Client;
 use crate::keeper::handle::Executable;
+use crate::link::command::Command;
 use crate::process::child::Job as FirstJob;
 use crate::sys::pidfd;
 use crate::sys::signal;
 
 use super::builder::{Options, Output};
-use super::callbacks::Callbacks;
+use super::callbacks::{self, Callbacks};
 use super::core::{BELLS, CLIENT, Core, KEEPER, KICK, OUTPUT, RELAY};
-use super::machine::{Action, Event, Stage};
+use super::machine::{Event, Stage};
 use super::relay::Relay;
-use super::state::State;
-use start::ask_to_stop;
+use super::state::{Duty, State};
+use start::say;
 
 /// How long a keeper may take to end killed workers before it is killed itself.
 const LONGEST_END: Duration = Duration::from_secs(5);
@@ -132,7 +133,8 @@ impl Driver {
     }
 
     fn is_finished(&mut self, state: &State) -> bool {
-        if !state.machine.is_finished() {
+        let held = state.holds > 0 && state.machine.stage() == Stage::Closing;
+        if held || !state.machine.is_finished() {
             return false;
         }
         state.workers.iter().all(Option::is_none) && state.finished.is_empty()
@@ -143,10 +145,14 @@ impl Driver {
         self.client = None;
         self.callbacks.finish();
         let mut state = self.core.lock();
+        // What an iterator still submits to a pool that was closed ends like this.
+        state.run(Event::Terminate);
         state.ended = true;
         state.wake_everybody();
+        let late = std::mem::take(&mut state.finished);
         self.core.ended.notify_all();
         self.core.release(state);
+        late.into_iter().for_each(callbacks::run);
     }
 
     fn wait(&mut self, alarm: Option<Instant>, now: Instant) {
@@ -178,13 +184,12 @@ impl Driver {
 
     /// Carries out what was left for the driver.
     fn act(&mut self, state: &mut MutexGuard<'_, State>) {
-        while let Some(action) = state.deferred.pop_front() {
-            match action {
-                Action::Start { slot } => self.start(state, slot),
-                Action::Kill { slot } => self.kill(state, slot),
-                Action::AskToStop { slot } => ask_to_stop(state, slot),
-                Action::Retire { slot } => self.retire(state, slot),
-                _ => unreachable!("only these four are deferred"),
+        while let Some(duty) = state.deferred.pop_front() {
+            match duty {
+                Duty::Start { slot } => self.start(state, slot),
+                Duty::Kill { slot } => self.kill(state, slot),
+                Duty::AskToStop { slot, number } => say(state, slot, Command::Cancel { number }),
+                Duty::Retire { slot } => say(state, slot, Command::Retire),
             }
         }
         if state.machine.stage() == Stage::Terminating && self.end_by.is_none() {

@@ -99,18 +99,12 @@ impl Driver {
         }
         self.watch_client();
     }
-
-    pub(super) fn retire(&mut self, state: &mut State, slot: Slot) {
-        if let Some(worker) = state.workers.get_mut(slot).and_then(Option::as_mut) {
-            worker.commands.say(Command::Retire);
-        }
-    }
 }
 
-pub(super) fn ask_to_stop(state: &mut State, slot: Slot) {
-    let Some(worker) = state.workers.get_mut(slot).and_then(Option::as_mut) else { return };
-    if let Some(number) = worker.lane.front_number() {
-        worker.commands.say(Command::Cancel { number });
+/// Tells a worker something, if it is still there.
+pub(super) fn say(state: &mut State, slot: Slot, command: Command) {
+    if let Some(worker) = state.workers.get_mut(slot).and_then(Option::as_mut) {
+        worker.commands.say(command);
     }
 }
 

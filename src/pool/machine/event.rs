@@ -27,10 +27,12 @@ pub(in crate::pool) enum Event {
     Initialized {
         slot: Slot,
     },
-    /// The last `count` items in flight are the host's again.
+    /// The last `count` items in flight are the host's again. What is first then has begun; `running_for` is
+    /// how long ago, if the worker says.
     TookBack {
         slot: Slot,
         count: u32,
+        running_for: Option<Duration>,
     },
     /// A worker has ended. `running`: the first item in flight was begun. `ready`: it ever took tasks.
     Died {
@@ -39,7 +41,27 @@ pub(in crate::pool) enum Event {
         ready: bool,
         reason: Arc<str>,
     },
-    /// A submission is not wanted any more.
+    /// The task that was just asked to stop has ended before: its result is read, and is told next.
+    TooLate {
+        slot: Slot,
+    },
+    /// A worker must be killed: it did what no worker does.
+    Doomed {
+        slot: Slot,
+    },
+    /// A worker's process is gone. What it committed is told next, and then `Died`.
+    Ended {
+        slot: Slot,
+    },
+    /// What has not begun of a submission is not wanted any more.
+    #[cfg_attr(
+        not(any(feature = "cli", test)),
+        expect(dead_code, reason = "streams are for the command line")
+    )]
+    Withdraw {
+        job: JobKey,
+    },
+    /// A submission is not wanted any more: what runs is asked to stop.
     Cancel {
         job: JobKey,
     },
@@ -52,6 +74,13 @@ pub(in crate::pool) enum Event {
     Terminate,
     /// Time has passed.
     Tick,
+}
+
+impl Event {
+    /// Whether it is the consequence of a submission, or of results in a lane.
+    pub(in crate::pool) fn is_of_a_lane(&self) -> bool {
+        matches!(self, Event::Submit { .. } | Event::Settled { .. } | Event::Failed { .. })
+    }
 }
 
 /// What the driver has to do.

@@ -54,7 +54,7 @@ impl Machine {
         for slot in 0..self.workers.len() {
             match self.workers[slot].phase {
                 Phase::Working | Phase::Initializing => self.retire(slot, actions),
-                Phase::Delayed(_) => self.workers[slot].phase = Phase::Vacant,
+                Phase::Delayed(_) => self.workers[slot].give_up_place(),
                 Phase::Vacant | Phase::Leaving | Phase::Ending => {}
             }
         }

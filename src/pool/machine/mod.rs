@@ -5,7 +5,7 @@
 //!
 //! Invariants: every item of a batch is settled exactly once, by the driver (a value) or by one `Deliver`;
 //! an item is in the queue, delayed, or in flight at one worker, never in two of these; a worker that is not
-//! `Working` is given nothing.
+//! `Working`, or is doomed or condemned, is given nothing; only the first item in flight is ever condemned.
 
 mod cancel;
 mod death;
@@ -15,6 +15,8 @@ mod event;
 mod farewell;
 mod results;
 mod span;
+#[cfg(test)]
+mod test;
 mod timers;
 mod worker;
 
@@ -24,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 
-use worker::Worker;
+use worker::{Phase, Worker};
 
 pub(super) use event::{Action, Event, Verdict};
 pub(super) use farewell::Stage;
@@ -63,8 +65,10 @@ pub(super) struct Machine {
     earliest: Option<Instant>,
     /// When to look whether a busy worker holds what an idle one could do.
     rebalance_at: Option<Instant>,
-    /// Workers that ended one after the other before they were ready.
-    failed_starts: u32,
+    /// Workers that were started in the place of another one.
+    restarted: u64,
+    /// Open batches that are not wanted any more, at least in part.
+    unwanted: usize,
     /// A worker died with an item in flight that it had not begun, and with no success since it started.
     suspects: FxHashMap<(BatchKey, u32), u32>,
 }
@@ -73,7 +77,16 @@ pub(super) struct Machine {
 struct Open {
     batch: Batch,
     left: u32,
-    cancelled: bool,
+    wanted: Wanted,
+}
+
+/// What somebody still wants of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Wanted {
+    Nothing,
+    /// What has begun.
+    Begun,
+    All,
 }
 
 impl Machine {
@@ -88,7 +101,8 @@ impl Machine {
             delayed: Vec::new(),
             earliest: None,
             rebalance_at: None,
-            failed_starts: 0,
+            restarted: 0,
+            unwanted: 0,
             suspects: FxHashMap::default(),
             config,
         };
@@ -103,11 +117,18 @@ impl Machine {
             Event::Settled { slot, count } => self.settled(slot, count, now, actions),
             Event::Failed { slot, retriable } => self.failed(slot, retriable, now, actions),
             Event::Initialized { slot } => self.initialized(slot, now, actions),
-            Event::TookBack { slot, count } => self.took_back(slot, count, now, actions),
+            Event::TookBack { slot, count, running_for } => {
+                self.took_back(slot, count, actions);
+                self.after_take_back(slot, running_for, now, actions);
+            }
             Event::Died { slot, running, ready, reason } => {
                 self.died(slot, running, ready, reason, now, actions)
             }
-            Event::Cancel { job } => self.cancel(job, now, actions),
+            Event::TooLate { slot } => self.workers[slot].condemned = None,
+            Event::Doomed { slot } => self.doom(slot, actions),
+            Event::Ended { slot } => self.workers[slot].doomed = true,
+            Event::Withdraw { job } => self.call_off(job, Wanted::Begun, now, actions),
+            Event::Cancel { job } => self.call_off(job, Wanted::Nothing, now, actions),
             Event::Resize { workers } => {
                 self.config.workers = workers;
                 self.staff(now, actions);
@@ -146,6 +167,11 @@ impl Machine {
         self.queue.iter().chain(delayed).map(|span| u64::from(span.len())).sum()
     }
 
+    /// How many workers were started in the place of another one.
+    pub(super) fn restarted(&self) -> u64 {
+        self.restarted
+    }
+
     /// How many workers it should have.
     pub(super) fn size(&self) -> usize {
         self.config.workers
@@ -160,9 +186,16 @@ impl Machine {
         self.stage
     }
 
-    /// Whether the pool has come to its end: no more can be submitted, and no worker is left.
+    /// Whether a worker was told to end, as it has: by a kill, or of its own accord when nothing ran.
+    pub(super) fn expects_end(&self, slot: Slot, running: bool) -> bool {
+        let phase = self.workers.get(slot).map(|worker| worker.phase);
+        phase == Some(Phase::Ending) || (phase == Some(Phase::Leaving) && !running)
+    }
+
+    /// Whether the pool has come to its end: nothing is to be done, and no worker is left.
     pub(super) fn is_finished(&self) -> bool {
-        self.stage != Stage::Open && self.workers.iter().all(|worker| !worker.has_process())
+        let left = || self.workers.iter().any(Worker::has_process);
+        self.stage != Stage::Open && self.batches.is_empty() && !left()
     }
 
     fn submit(&mut self, key: BatchKey, batch: Batch, now: Instant, actions: &mut Vec<Action>) {
@@ -170,7 +203,7 @@ impl Machine {
             actions.push(Action::Free { key });
             return;
         }
-        self.batches.insert(key, Open { batch, left: batch.count, cancelled: false });
+        self.batches.insert(key, Open { batch, left: batch.count, wanted: Wanted::All });
         let span = Span { key, items: 0..batch.count, attempt: 1 };
         match &self.broken {
             Some(reason) => {
@@ -180,6 +213,10 @@ impl Machine {
             None if self.stage == Stage::Terminating => self.deliver(span, Verdict::Terminated, actions),
             None => {
                 self.queue.push_back(span);
+                // A pool that closes may have let its workers go between two inputs of a call.
+                if self.stage == Stage::Closing {
+                    self.staff(now, actions);
+                }
                 self.fill(now, actions);
             }
         }

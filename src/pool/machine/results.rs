@@ -7,9 +7,10 @@ use super::{Action, Machine, Slot, Verdict};
 
 impl Machine {
     pub(super) fn settled(&mut self, slot: Slot, count: u32, now: Instant, actions: &mut Vec<Action>) {
-        self.failed_starts = 0;
         let worker = &mut self.workers[slot];
         worker.progressed(count, now);
+        // It was condemned when its value was there already.
+        worker.condemned = None;
         let mut left = count;
         while left > 0 {
             let Some(front) = self.workers[slot].spans.front_mut() else { break };
@@ -24,7 +25,6 @@ impl Machine {
     }
 
     pub(super) fn failed(&mut self, slot: Slot, retriable: bool, now: Instant, actions: &mut Vec<Action>) {
-        self.failed_starts = 0;
         let worker = &mut self.workers[slot];
         worker.progressed(1, now);
         let condemned = worker.condemned.take();
@@ -47,13 +47,24 @@ impl Machine {
         if used_up && worker.in_flight == 0 && worker.phase == Phase::Working {
             self.retire(slot, actions);
         }
+        self.look_at_front(slot, now, actions);
         self.fill(now, actions);
         self.finish_if_done(actions);
     }
 
+    /// What is first in flight now may have a time-out, or may have begun after its job was cancelled.
+    fn look_at_front(&mut self, slot: Slot, now: Instant, actions: &mut Vec<Action>) {
+        self.condemn_unwanted(slot, now, actions);
+        if self.workers[slot].condemned.is_none()
+            && let Some(at) = self.timeout_at(slot)
+        {
+            self.wake_by(at);
+        }
+    }
+
     pub(super) fn initialized(&mut self, slot: Slot, now: Instant, actions: &mut Vec<Action>) {
-        self.failed_starts = 0;
         let worker = &mut self.workers[slot];
+        worker.prove();
         if worker.phase == Phase::Initializing {
             worker.phase = Phase::Working;
             worker.since = now;

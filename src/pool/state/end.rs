@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::link::ring::Breach;
-use crate::pool::machine::{Action, Event, Slot};
+use crate::pool::machine::{Event, Slot};
 use crate::pool::worker::Initializer;
 use crate::process::verdict;
 use crate::sys::clock::monotonic_nanos;
@@ -26,17 +26,23 @@ pub(in crate::pool) enum Ending {
 
 impl State {
     /// A worker wrote what no worker writes: it is killed, and its running task ends with that.
-    pub(super) fn breached(&mut self, slot: Slot, breach: Breach) {
+    #[must_use]
+    pub(super) fn breached(&mut self, slot: Slot, breach: Breach) -> Event {
         if let Some(worker) = self.workers[slot].as_mut().filter(|worker| worker.breach.is_none()) {
             tracing::warn!(pid = worker.pid, %breach, "worker broke the protocol of its lane");
             worker.breach = Some(breach);
-            self.deferred.push_back(Action::Kill { slot });
             self.renew_lanes();
         }
+        Event::Doomed { slot }
     }
 
     /// A worker has ended. What it committed counts, and what was running ends with it.
     pub(in crate::pool) fn worker_ended(&mut self, slot: Slot, ending: Ending, reason: Option<String>) {
+        self.run(Event::Ended { slot });
+        if let Some(worker) = self.workers[slot].as_mut() {
+            // A keeper's death can be seen before that of its workers: nothing is claimed any more from here on.
+            worker.lane.shut();
+        }
         self.drain(slot);
         let Some(worker) = self.workers[slot].as_mut() else {
             let reason = Arc::from(reason.unwrap_or_default());
@@ -63,9 +69,9 @@ impl State {
             Ending::Exited(_, usage) => Ok(usage),
             Ending::Lost | Ending::NotStarted => Err(Absent::KeeperDied),
         };
-        let context = WorkerContext { pid: worker.pid, elapsed, usage, stderr: Ok(stderr.clone()) };
-        let reason = reason.unwrap_or_else(|| death_text(&kind, worker.pid, &stderr));
-        let expected = matches!(ending, Ending::Exited(status, _) if status.success());
+        let context = WorkerContext { pid: worker.pid(), elapsed, usage, stderr: Ok(stderr.clone()) };
+        let reason = reason.unwrap_or_else(|| death_text(&kind, worker.pid(), &stderr));
+        let expected = worker.breach.is_none() && self.machine.expects_end(slot, running);
         tell_end(worker.pid, &kind, expected, running);
         if !expected {
             Counters::add(&self.counters.crashed, 1);
@@ -84,16 +90,16 @@ impl State {
         usage: Result<ResourceUsage, Absent>,
     ) -> WorkerContext {
         let Some(worker) = self.workers[slot].as_mut() else {
-            return WorkerContext { pid: 0, elapsed, usage, stderr: Err(Absent::NotStarted) };
+            return WorkerContext { pid: None, elapsed, usage, stderr: Err(Absent::NotStarted) };
         };
         let elapsed = elapsed.or_else(|| worker.lane.lane().black_box().elapsed(monotonic_nanos()));
-        WorkerContext { pid: worker.pid, elapsed, usage, stderr: Ok(worker.stderr.text()) }
+        WorkerContext { pid: worker.pid(), elapsed, usage, stderr: Ok(worker.stderr.text()) }
     }
 }
 
 /// What a pool that gives up says of its last worker.
-fn death_text(kind: &TaskErrorKind, pid: u32, stderr: &str) -> String {
-    let context = TaskContext { pid: Some(pid), ..TaskContext::not_started("", None) };
+fn death_text(kind: &TaskErrorKind, pid: Option<u32>, stderr: &str) -> String {
+    let context = TaskContext { pid, ..TaskContext::not_started("", None) };
     let error = TaskError::new(kind.clone(), context);
     match stderr.trim() {
         "" => error.cause().to_string(),

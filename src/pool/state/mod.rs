@@ -4,9 +4,13 @@
 //! weight is left in `deferred` for the driver.
 
 mod bells;
+mod duty;
 mod end;
 mod reading;
+mod room;
 mod telling;
+#[cfg(test)]
+mod test;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,6 +23,7 @@ use rustc_hash::FxHashMap;
 use crate::link::frame::{DownHead, DownKind};
 use crate::link::lane::Lane;
 use crate::link::ring::Breach;
+use crate::sys::clock::monotonic_nanos;
 use crate::sys::limits::Limits;
 use crate::task::context::Progress;
 use crate::task::error::{TaskContext, TaskError, TaskErrorKind};
@@ -31,7 +36,9 @@ use super::stats::Counters;
 use super::worker::{Armed, WorkerProcess};
 use telling::Told;
 
+pub(super) use duty::Duty;
 pub(super) use end::Ending;
+pub(super) use room::Room;
 
 /// Moves whenever a job has news.
 #[derive(Clone, Default)]
@@ -60,7 +67,7 @@ pub(super) struct State {
     batches: FxHashMap<BatchKey, Batch>,
     last_key: u64,
     /// For the driver, in order.
-    pub(super) deferred: VecDeque<Action>,
+    pub(super) deferred: VecDeque<Duty>,
     actions: Vec<Action>,
     /// What the driver or a lane has just told, for `Verdict::AsTold`.
     told: Option<Told>,
@@ -70,6 +77,12 @@ pub(super) struct State {
     pub(super) poller: Poller,
     /// Threads that wait for a result while another one polls.
     pub(super) followers: Vec<Thread>,
+    /// Those among them that wait for room to submit more.
+    pub(super) hungry: Vec<(Thread, Room)>,
+    /// What the thread that looks just now waits for.
+    pub(super) lacking: Option<Room>,
+    /// The worker of which results are read that the machine does not know of yet.
+    untold: Option<Slot>,
     epoch: Epoch,
     /// Some job had news since the lock was last given up.
     pub(super) has_told: bool,
@@ -86,6 +99,8 @@ pub(super) struct State {
     pub(super) counters: Arc<Counters>,
     /// Submitted and not delivered, of all jobs.
     pub(super) pending: u64,
+    /// Calls that have more to submit.
+    pub(super) holds: u32,
     /// The driver has left: nothing more will come.
     pub(super) ended: bool,
 }
@@ -106,6 +121,9 @@ impl State {
             finished: Vec::new(),
             poller: Poller::None,
             followers: Vec::new(),
+            hungry: Vec::new(),
+            lacking: None,
+            untold: None,
             epoch: Epoch::default(),
             has_told: false,
             late_at: None,
@@ -116,7 +134,15 @@ impl State {
             measured,
             counters: Arc::new(Counters::default()),
             pending: 0,
+            holds: 0,
             ended: false,
+        }
+    }
+
+    /// Carries out the machine's first actions.
+    pub(super) fn begin(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            self.perform(action);
         }
     }
 
@@ -136,9 +162,8 @@ impl State {
     pub(super) fn seal(&mut self, key: JobKey) {
         if let Some(job) = self.jobs.get_mut(&key) {
             job.sealed = true;
-            self.news.push(key);
         }
-        self.tell_news();
+        self.tell(key);
     }
 
     /// Nobody wants what still comes of it.
@@ -165,9 +190,8 @@ impl State {
     pub(super) fn complete_with(&mut self, key: JobKey, completion: Completion) {
         if let Some(job) = self.jobs.get_mut(&key) {
             job.completion = Some(completion);
-            self.news.push(key);
         }
-        self.tell_news();
+        self.tell(key);
     }
 
     /// How far a job's running task is.
@@ -186,8 +210,8 @@ impl State {
             job.waker.take().into_iter().for_each(std::task::Waker::wake);
         });
         self.followers.drain(..).for_each(|thread| thread.unpark());
-        self.epoch.0.fetch_add(1, Ordering::Release);
-        self.has_told = true;
+        self.hungry.drain(..).for_each(|(thread, _)| thread.unpark());
+        self.pass_epoch();
     }
 
     /// Submits a batch.
@@ -216,22 +240,18 @@ impl State {
         if let Some(job) = self.jobs.get_mut(&key) {
             let context = TaskContext::not_started(&job.task, Some(index));
             job.mailbox.push_error(index, TaskError::new(kind, context), None);
-            self.news.push(key);
         }
-        self.tell_news();
-    }
-
-    /// Whoever waits for the job looks again, also a poller that sleeps.
-    #[cfg(feature = "cli")]
-    pub(super) fn tell_waiters(&mut self, key: JobKey) {
-        self.news.push(key);
-        self.tell_news();
+        self.tell(key);
     }
 
     /// Tells the machine what happened and does what it says, until it has nothing more to say.
     pub(super) fn run(&mut self, event: Event) {
         let now = Instant::now();
         let mut actions = std::mem::take(&mut self.actions);
+        if !event.is_of_a_lane() {
+            // There may be room for more now, of which no lane tells the poller.
+            self.pass_epoch();
+        }
         self.machine.handle(event, now, &mut actions);
         let mut done = 0;
         while done < actions.len() {
@@ -244,15 +264,14 @@ impl State {
         actions.clear();
         self.actions = actions;
         self.tell_news();
+        self.tell_hungry();
     }
 
     fn perform(&mut self, action: Action) -> Option<Event> {
         match action {
             Action::Send { slot, span } => {
-                if let Err(breach) = self.send(slot, &span) {
-                    self.breached(slot, breach);
-                }
-                None
+                let breach = self.send(slot, &span).err()?;
+                Some(self.breached(slot, breach))
             }
             Action::TakeBack { slot } => Some(self.take_back(slot)),
             Action::Deliver { key, items, attempt, verdict } => {
@@ -271,10 +290,10 @@ impl State {
                 tracing::error!(reason = &*reason, "the pool gives up: its workers do not start");
                 None
             }
-            Action::Start { .. } | Action::Kill { .. } | Action::AskToStop { .. } | Action::Retire { .. } => {
-                self.deferred.push_back(action);
-                None
-            }
+            Action::AskToStop { slot } => self.ask_to_stop(slot),
+            Action::Start { slot } => self.defer(Duty::Start { slot }),
+            Action::Kill { slot } => self.defer(Duty::Kill { slot }),
+            Action::Retire { slot } => self.defer(Duty::Retire { slot }),
         }
     }
 
@@ -333,23 +352,26 @@ impl State {
         let spans: Vec<Span> = self.machine.spans(slot).iter().cloned().collect();
         for span in spans {
             if let Err(breach) = self.send(slot, &span) {
-                self.breached(slot, breach);
+                let doomed = self.breached(slot, breach);
+                return self.run(doomed);
             }
         }
     }
 
     fn take_back(&mut self, slot: Slot) -> Event {
         let worker = self.workers.get_mut(slot).and_then(Option::as_mut);
-        let count = match worker.map(|worker| worker.lane.take_back()) {
-            Some(Ok(count)) => count,
-            Some(Err(breach)) => {
-                self.breached(slot, breach);
-                0
-            }
+        let Some(worker) = worker else {
             // Nothing was sent yet.
-            None => self.machine.spans(slot).iter().map(Span::len).sum(),
+            let count = self.machine.spans(slot).iter().map(Span::len).sum();
+            return Event::TookBack { slot, count, running_for: None };
         };
-        Event::TookBack { slot, count }
+        match worker.lane.take_back() {
+            Ok(count) => {
+                let running_for = worker.lane.lane().black_box().elapsed(monotonic_nanos());
+                Event::TookBack { slot, count, running_for }
+            }
+            Err(breach) => self.breached(slot, breach),
+        }
     }
 
     /// The present state of the jobs, to be compared later without the lock.

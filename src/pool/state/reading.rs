@@ -12,13 +12,13 @@ use crate::link::host_end::{Arrival, ArrivedLine, HostEnd, Reading};
 use crate::link::ring::Breach;
 use crate::pool::batch::Batch;
 use crate::pool::job::{Facts, Job};
-use crate::pool::machine::{Action, BatchKey, Event, JobKey, Slot, Span};
+use crate::pool::machine::{BatchKey, Event, JobKey, Slot, Span};
 use crate::pool::worker::{Initializer, WorkerProcess};
 use crate::process::verdict;
 use crate::task::error::{Absent, TaskErrorKind};
 
 use super::telling::Told;
-use super::{Counters, State};
+use super::{Counters, Duty, State};
 
 impl State {
     /// Reads what has come up the lane of a worker.
@@ -45,13 +45,17 @@ impl State {
         let breach = read.and(published).err();
         self.follow(slot, steps);
         if let Some(breach) = breach {
-            self.breached(slot, breach);
+            let doomed = self.breached(slot, breach);
+            self.run(doomed);
         }
     }
 
     /// Tells the machine what a reading brought.
     fn follow(&mut self, slot: Slot, steps: Vec<Step>) {
+        let mut left = steps.len();
         for step in steps {
+            left -= 1;
+            self.untold = (left > 0).then_some(slot);
             match step {
                 Step::Values(count) => {
                     Counters::add(&self.counters.done, u64::from(count));
@@ -71,7 +75,7 @@ impl State {
                     if let Some(worker) = self.workers[slot].as_mut() {
                         worker.initializer = Initializer::Failed(kind);
                     }
-                    self.deferred.push_back(Action::Kill { slot });
+                    self.deferred.push_back(Duty::Kill { slot });
                 }
             }
         }

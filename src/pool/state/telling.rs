@@ -1,11 +1,10 @@
 //! Outcomes without a value, and news for those who wait.
 
 use std::ops::Range;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::pool::job::Facts;
-use crate::pool::machine::{BatchKey, Verdict};
+use crate::pool::machine::{BatchKey, JobKey, Verdict};
 use crate::sys::exit::ResourceUsage;
 use crate::task::error::{Absent, TaskContext, TaskError, TaskErrorKind};
 
@@ -20,7 +19,8 @@ pub(super) struct Told {
 /// What is known of a worker when one of its tasks ends without a value.
 #[derive(Clone)]
 pub(super) struct WorkerContext {
-    pub(super) pid: u32,
+    /// Not known before the keeper has told it, which the first result may overtake.
+    pub(super) pid: Option<u32>,
     pub(super) elapsed: Option<Duration>,
     pub(super) usage: Result<ResourceUsage, Absent>,
     pub(super) stderr: Result<String, Absent>,
@@ -44,7 +44,7 @@ impl State {
                     let context = TaskContext {
                         attempt,
                         attempts,
-                        pid: Some(context.pid),
+                        pid: context.pid,
                         elapsed: context.elapsed,
                         usage: context.usage,
                         stderr: context.stderr,
@@ -80,11 +80,16 @@ impl State {
         tracing::info!(task = &*batch.function.name, index, attempt, ?kind, "task failed, trying again");
     }
 
+    /// There is news of a job.
+    pub(in crate::pool) fn tell(&mut self, key: JobKey) {
+        self.news.push(key);
+        self.tell_news();
+    }
+
     /// Wakes those who wait for jobs that have news, and sets complete ones aside.
     pub(super) fn tell_news(&mut self) {
         if !self.news.is_empty() {
-            self.epoch.0.fetch_add(1, Ordering::Release);
-            self.has_told = true;
+            self.pass_epoch();
         }
         while let Some(key) = self.news.pop() {
             let Some(job) = self.jobs.get_mut(&key) else { continue };

@@ -69,6 +69,9 @@ pub(crate) struct State {
     epoch: Epoch,
     pub(super) poller: Poller,
     pub(crate) followers: Vec<Thread>,
+    /// Nobody submits in the model, so nobody waits for room.
+    pub(crate) lacking: Option<()>,
+    pub(crate) hungry: Vec<(Thread, ())>,
     pub(crate) has_told: bool,
     pub(crate) must_read: bool,
     pub(crate) woke: bool,
@@ -95,6 +98,8 @@ impl State {
             epoch: Epoch { moves: Arc::new(AtomicU64::new(0)), seen: 0 },
             poller: Poller::None,
             followers: Vec::new(),
+            lacking: None,
+            hungry: Vec::new(),
             has_told: false,
             must_read: false,
             woke: false,
@@ -137,6 +142,8 @@ impl State {
     }
 
     /// A worker that has nothing to do need not ring.
+    pub(crate) fn starve(&mut self, _thread: &Thread) {}
+
     pub(crate) fn arm(&mut self) -> bool {
         if self.read() == self.sent {
             self.disarm();
