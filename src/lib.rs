@@ -42,8 +42,8 @@
 //! line and holds what is known: the attempt, the worker's pid, what the process used, the last lines of its
 //! stderr.
 //!
-//! Inside a task, [`task::cancelled`], [`task::deadline`], [`task::progress`] and [`worker::state`] tell and
-//! ask.
+//! Inside a task, [`task::cancelled`], [`task::deadline`], [`task::progress`], [`task::sleep`] and
+//! [`worker::state`] tell and ask.
 //!
 //! # What runs where
 //!
