@@ -46,6 +46,8 @@ pub(crate) enum Kind {
     Outcome(TaskError),
     #[error("not ready in time")]
     TimedOut,
+    #[error("{0}")]
+    Shared(String),
 }
 
 /// Why an executable did not become a keeper.
@@ -103,6 +105,11 @@ impl Error {
         Kind::System { what, source }.into()
     }
 
+    /// A shared object could not be made or opened.
+    pub(crate) fn shared(text: String) -> Error {
+        Kind::Shared(text).into()
+    }
+
     pub(crate) fn kind(&self) -> &Kind {
         &self.0
     }
@@ -139,6 +146,11 @@ impl Error {
     /// Whether the pool takes no more tasks.
     pub fn is_closed(&self) -> bool {
         matches!(*self.0, Kind::Closed)
+    }
+
+    /// Whether a shared object could not be made or opened: /dev/shm is full, or the object is gone.
+    pub fn is_shared_memory(&self) -> bool {
+        matches!(*self.0, Kind::Shared(_))
     }
 
     /// Whether pools are nested too deep.

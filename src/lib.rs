@@ -73,7 +73,9 @@ mod link;
 mod pool;
 mod primitive;
 mod process;
+mod roster;
 mod runtime;
+mod shm;
 #[allow(unsafe_code, reason = "the kernel's interface; tests/layers.rs holds the list of such files")]
 mod sys;
 pub mod task;

@@ -3,12 +3,10 @@
 //! The protocols of `link` are written against this module alone, and `tests/model` puts loom's words in its
 //! place to explore every interleaving of the very same source.
 
-pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
+pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Sequentially consistent fences; the second one stands directly behind a read-modify-write.
 pub(crate) use crate::sys::barrier::{full as fence, full_after_read_modify_write as fence_after_update};
-
-use std::sync::atomic::AtomicU32;
 
 /// A word that a thread of any process can sleep on.
 #[derive(Clone, Copy)]
