@@ -48,6 +48,8 @@ pub(crate) enum Kind {
     TimedOut,
     #[error("{0}")]
     Shared(String),
+    #[error("{0}")]
+    Lock(crate::sync::LockError),
 }
 
 /// Why an executable did not become a keeper.
@@ -122,6 +124,15 @@ impl Error {
         }
     }
 
+    /// Why a lock was not given, if that is what this error says: `?` turns a
+    /// [`LockError`](crate::sync::LockError) into one of these.
+    pub fn lock_error(&self) -> Option<&crate::sync::LockError> {
+        match &*self.0 {
+            Kind::Lock(error) => Some(error),
+            _ => None,
+        }
+    }
+
     /// Whether this executable has to call [`init`](crate::init) first.
     pub fn is_not_initialized(&self) -> bool {
         matches!(*self.0, Kind::NotInitialized | Kind::WorkerWithoutInit)
@@ -169,6 +180,12 @@ impl fmt::Debug for Error {
 impl From<Kind> for Error {
     fn from(kind: Kind) -> Error {
         Error(Box::new(kind))
+    }
+}
+
+impl From<crate::sync::LockError> for Error {
+    fn from(error: crate::sync::LockError) -> Error {
+        Kind::Lock(error).into()
     }
 }
 

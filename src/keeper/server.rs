@@ -16,6 +16,7 @@ use nix::unistd::{Pid, getpid};
 
 use crate::link::command::Command;
 use crate::link::request::{self, Hello, Incoming, Launch, Notice, Request, StartMethod, Step};
+use crate::shm;
 use crate::sys::exit::{ExitStatus, ResourceUsage, reap};
 use crate::sys::fork::{Fork, SingleThreaded};
 use crate::sys::image::Image;
@@ -86,6 +87,7 @@ pub(crate) fn serve(control: OwnedFd, host: OwnedFd) -> io::Result<Served> {
     if let Ok(folder) = &keeper.folder {
         folder.sweep();
     }
+    shm::name::sweep();
     loop {
         match keeper.wait_and_handle()? {
             Turn::Continue => {}
@@ -440,6 +442,12 @@ impl Keeper {
     /// Kills every group, then whoever else of the descendants is left, and waits for all.
     fn end_all(&mut self) {
         self.children.keys().for_each(|pid| kill_group(*pid));
+        self.wait_for_all();
+        // Their host is gone, so nothing of theirs is on its way to anybody.
+        self.children.keys().for_each(|pid| shm::name::sweep_of(*pid as u32));
+    }
+
+    fn wait_for_all(&self) {
         loop {
             // Orphans come to this process when their parents end, so in the end all are its children.
             for entry in procfs::children(getpid()) {

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use bytes::Bytes as Buffer;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use crate::task::passengers;
+
 use super::frame::{DOWN_HEAD, DownHead, Measure, UpHead, UpKind};
 use super::lane::Lane;
 use super::ring::{Breach, Consumer, Producer, Reservation, words_for};
@@ -378,7 +380,9 @@ impl HostEnd {
         }
         let Some(arriving) = self.incoming.take() else { return Ok(false) };
         self.ledger.settle(arriving.head.number)?;
-        let (line, parts) = arriving.body.finish();
+        let (line, mut parts) = arriving.body.finish();
+        // Before the worker sees that its result was read, and lets go of them.
+        passengers::take_on(&mut parts);
         take(Arrival {
             kind: arriving.head.kind,
             measure: arriving.measure,

@@ -2,11 +2,13 @@
 //!
 //! The worker trusts its host; a breach here is a bug of ours, and ends the process.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes as Buffer;
 use nix::sys::eventfd::EventFd;
 
+use crate::task::passengers::is_list;
 use crate::task::shared;
 
 use super::frame::{DOWN_HEAD, DownHead, DownKind, Measure, UpHead, UpKind};
@@ -24,6 +26,8 @@ pub(crate) struct WorkerEnd {
     patience: Patience,
     /// Whether the host was woken since this side last waited.
     woke: bool,
+    /// Objects in results that the host has not read yet, with the ring's position behind each.
+    passengers: VecDeque<(u64, Buffer)>,
     frame: Frame,
 }
 
@@ -73,6 +77,7 @@ impl WorkerEnd {
             consumer: Consumer::default(),
             patience: Patience::new(),
             woke: false,
+            passengers: VecDeque::new(),
             frame: Frame::default(),
         }
     }
@@ -257,7 +262,14 @@ impl WorkerEnd {
             measure.into_iter().flat_map(|measure| [measure.start, measure.elapsed, measure.max_rss]),
         );
         words.extend(parts.iter().map(|part| part.len() as u64));
-        self.stream(Outgoing::new(words, line.into(), parts))
+        let passengers: Vec<Buffer> = parts.iter().filter(|part| is_list(part)).cloned().collect();
+        self.stream(Outgoing::new(words, line.into(), parts))?;
+        let (position, read) = (self.producer.position(), self.lane.up().tail.load(Ordering::Acquire));
+        self.passengers.extend(passengers.into_iter().map(|list| (position, list)));
+        while self.passengers.front().is_some_and(|(position, _)| *position <= read) {
+            self.passengers.pop_front();
+        }
+        Ok(())
     }
 
     fn stream(&mut self, mut frame: Outgoing) -> Result<(), Breach> {

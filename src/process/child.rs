@@ -76,6 +76,8 @@ pub(crate) struct Child {
     pub(crate) stderr: Option<Capture>,
     answer: Option<Answer>,
     exit: Option<Exit>,
+    /// What went down beside the arguments; shared objects among it live until the process has ended.
+    _sent: (Vec<Buffer>, Vec<std::sync::Arc<crate::task::shared::Encoded>>),
     /// What ended it first, if the host did.
     verdict: Option<TaskErrorKind>,
 }
@@ -134,6 +136,7 @@ impl Child {
                 largest_result: LARGEST_RESULT,
                 daemon: options.daemon,
                 parent: identity::as_parent(),
+                tree: keeper.tree(),
             },
         };
         for value in &job.shared {
@@ -158,6 +161,7 @@ impl Child {
             stderr,
             answer: None,
             exit: None,
+            _sent: (job.parts, job.shared),
             verdict: None,
         };
         let process = child.wait_for_start()?;
@@ -194,6 +198,7 @@ impl Child {
         for capture in [&mut self.stdout, &mut self.stderr].into_iter().flatten() {
             capture.read(|_| ());
         }
+        let was_running = self.exit.is_none();
         while self.exit.is_none() {
             match self.client.receive() {
                 Ok(Incoming::Message(Notice::Exited { status, usage, .. }, _)) => {
@@ -206,6 +211,10 @@ impl Child {
         }
         // What it wrote before it ended stands in the lane and in the pipes, and nothing more will come.
         self.read_lane();
+        if was_running {
+            // What is on its way from there is opened by now.
+            crate::shm::name::sweep_of(self.pid);
+        }
         for capture in [&mut self.stdout, &mut self.stderr].into_iter().flatten() {
             while capture_has_more(capture) {
                 capture.read(|_| ());

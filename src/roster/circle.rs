@@ -10,9 +10,9 @@ use crate::primitive::{Ordering, fence};
 use crate::shm::name::SegmentId;
 use crate::shm::segment::Segment;
 
+use super::Roster;
 use super::layout::{self, Owner};
 use super::wait::{TIMED, Target};
-use super::Roster;
 
 /// Longer chains are not followed.
 const LONGEST: usize = 256;
@@ -34,15 +34,18 @@ pub(crate) struct Link {
 
 /// The circle through `me`, if `me` is the youngest in it.
 pub(super) fn find(roster: &Roster, me: usize) -> Option<Vec<Link>> {
-    let first = walk(roster, me)?;
-    fence();
-    let second = walk(roster, me)?;
-    if first != second {
-        return None;
-    }
-    let youngest = second.iter().max_by_key(|link| link.ticket)?;
+    let mut before = walk(roster, me)?;
+    let circle = loop {
+        fence();
+        let again = walk(roster, me)?;
+        if again == before {
+            break again;
+        }
+        before = again;
+    };
+    let youngest = circle.iter().max_by_key(|link| link.ticket)?;
     if youngest.slot == me {
-        return Some(second);
+        return Some(circle);
     }
     roster.bells.ring_one(youngest.slot);
     None
@@ -87,13 +90,9 @@ pub(super) fn waits_for(roster: &Roster, slot: usize) -> Option<(u64, Target, u6
     if ticket == 0 || roster.bells.state(slot).user.is_none() {
         return None;
     }
-    let segment =
-        SegmentId { pid: word(layout::IN_SEGMENT) as u32, number: word(layout::IN_SEGMENT + 8) };
-    let target = Target {
-        segment,
-        object: word(layout::IN_OBJECT) as usize,
-        word: word(layout::IN_WORD) as usize,
-    };
+    let segment = SegmentId { pid: word(layout::IN_SEGMENT) as u32, number: word(layout::IN_SEGMENT + 8) };
+    let target =
+        Target { segment, object: word(layout::IN_OBJECT) as usize, word: word(layout::IN_WORD) as usize };
     let (site, since) = (word(layout::IN_SITE), word(layout::IN_SINCE));
     fence();
     // Another wait may have begun meanwhile.

@@ -23,8 +23,8 @@ use crate::shm::text;
 
 pub(crate) use circle::Link;
 pub(crate) use layout::{OWNER_BITS, Owner};
-pub use report::{Waiter, waiters};
-pub(crate) use wait::{Target, Wait};
+pub use report::{Party, Waiter, waiters};
+pub(crate) use wait::{Target, Wait, deadline};
 
 use bells::Bells;
 use watch::Watch;

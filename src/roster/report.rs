@@ -123,9 +123,9 @@ impl Roster {
         let ids = self.bells.word(slot, layout::IN_IDS).load(Ordering::Relaxed);
         let at = layout::thread(slot) + layout::IN_NAME;
         let state = self.bells.state(slot);
-        let process = state.user.map(|user| {
-            text::read(self.segment(), layout::process_name(user), layout::PROCESS_NAME)
-        });
+        let process = state
+            .user
+            .map(|user| text::read(self.segment(), layout::process_name(user), layout::PROCESS_NAME));
         Party {
             pid: (ids >> 32) as u32,
             process: process.unwrap_or_default(),
@@ -163,6 +163,8 @@ fn describe_object(target: Target) -> String {
     let name = name.and_then(|segment| object::read_name(&segment, target.object));
     match name {
         Some(name) => format!("`{name}`"),
-        None => format!("object {}-{:x}/{:#x}", target.segment.pid, target.segment.number as u16, target.object),
+        None => {
+            format!("object {}-{:x}/{:#x}", target.segment.pid, target.segment.number as u16, target.object)
+        }
     }
 }

@@ -8,8 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use crate::primitive::Ordering;
 use crate::shm::text;
 
-use super::layout::{self, MAX_SITES, SITE};
 use super::Roster;
+use super::layout::{self, MAX_SITES, SITE};
 
 /// Lines that a thread has used lately, by where their locations lie.
 const REMEMBERED: usize = 16;
@@ -61,7 +61,9 @@ impl Roster {
         let line = &whole[start..];
         let count = self.segment().word(layout::AT_SITES);
         let entered = (count.load(Ordering::Acquire) as usize).min(MAX_SITES);
-        if let Some(number) = (1..=entered).find(|number| self.site_text(*number as u32).as_deref() == Some(line)) {
+        if let Some(number) =
+            (1..=entered).find(|number| self.site_text(*number as u32).as_deref() == Some(line))
+        {
             return number as u32;
         }
         let number = count.fetch_add(1, Ordering::AcqRel) as usize + 1;

@@ -6,9 +6,9 @@ use std::sync::{Arc, Weak};
 use crate::primitive::Ordering;
 use crate::shm::text;
 
+use super::Roster;
 use super::bells::Whose;
 use super::layout::{self, GENERATIONS, MAX_THREADS, Owner, State};
-use super::Roster;
 
 thread_local! {
     /// The roster's instance and this thread's owner word in it, without a destructor in the way.

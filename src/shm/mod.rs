@@ -15,6 +15,7 @@ pub(crate) mod name;
 pub(crate) mod object;
 pub(crate) mod segment;
 pub(crate) mod text;
+pub(crate) mod transit;
 pub(crate) mod user;
 
 pub(crate) use arena::make;

@@ -1,6 +1,10 @@
 //! What segments are called.
 
+use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,15 +32,31 @@ impl SegmentId {
     }
 }
 
+/// Where the guard's path stands in every segment of ours, and what room it has.
+pub(super) const AT_GUARD: usize = 64;
+pub(super) const GUARD: usize = 256;
+
+static GUARD_FOLDER: OnceLock<PathBuf> = OnceLock::new();
+
+/// In a worker: the folder that is locked as long as the first keeper of its tree lives. While it is, names
+/// that nobody uses are left alone by strangers: their objects may be on the way to somebody.
+pub(crate) fn set_guard(folder: &Path) {
+    let _ = GUARD_FOLDER.set(folder.to_owned());
+}
+
+pub(super) fn guard() -> &'static str {
+    GUARD_FOLDER.get().and_then(|folder| folder.to_str()).filter(|path| path.len() < GUARD).unwrap_or("")
+}
+
 /// Two processes that make a segment in the same moment must not choose one name. Nothing depends on its
 /// secrecy: the file's mode keeps other users out.
 pub(crate) fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// Takes away every name of ours that no living process uses.
+/// Takes away every name of ours that no living process uses, and whose tree is gone.
 pub(crate) fn sweep() {
-    let count = named::sweep(PREFIX);
+    let count = named::sweep(PREFIX, |file| is_guarded(file));
     if count > 0 {
         tracing::debug!(count, "removed shared memory whose users are all dead");
     }
@@ -44,5 +64,15 @@ pub(crate) fn sweep() {
 
 /// As `sweep`, of what one process made: for whoever has seen its end.
 pub(crate) fn sweep_of(pid: u32) {
-    named::sweep(&format!("{PREFIX}{pid}-"));
+    named::sweep(&format!("{PREFIX}{pid}-"), |_| false);
+}
+
+/// Whether the tree of a segment still has its first keeper.
+fn is_guarded(file: &File) -> bool {
+    let mut text = [0; GUARD];
+    if file.read_exact_at(&mut text, AT_GUARD as u64).is_err() {
+        return false;
+    }
+    let path = text.get(1..1 + usize::from(text[0])).map(String::from_utf8_lossy).unwrap_or_default();
+    !path.is_empty() && named::is_locked(Path::new(&*path))
 }

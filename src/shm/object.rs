@@ -70,9 +70,18 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
+    /// `count` elements of `T`; `None` if they are too large, or want to be aligned to more than a line.
     pub(crate) fn of<T>(kind: Kind, count: usize) -> Option<Shape> {
+        if align_of::<T>() > LINE {
+            return None;
+        }
         let size = size_of::<T>().checked_mul(count)? as u64;
-        Some(Shape { kind, element: u32::try_from(size_of::<T>()).ok()?, align: align_of::<T>() as u32, size })
+        Some(Shape {
+            kind,
+            element: u32::try_from(size_of::<T>()).ok()?,
+            align: align_of::<T>() as u32,
+            size,
+        })
     }
 
     fn word(self) -> u64 {
@@ -86,7 +95,7 @@ impl Shape {
 
     /// Bytes of the whole object.
     pub(crate) fn bytes(self) -> Option<usize> {
-        self.payload().checked_add(usize::try_from(self.size).ok()?)
+        self.payload().checked_add(usize::try_from(self.size).ok()?)?.checked_next_multiple_of(8)
     }
 }
 
@@ -110,6 +119,8 @@ pub(crate) enum HandleError {
     OtherShape,
     #[error("the handle is damaged")]
     Damaged,
+    #[error("the shared object belongs to another tree of processes")]
+    OtherTree,
 }
 
 /// This process's share of an object. All handles of a process on one object are one of these.
@@ -145,7 +156,7 @@ impl Object {
         let offset = usize::try_from(handle.offset).map_err(|_| HandleError::Damaged)?;
         let bytes = shape.bytes().ok_or(HandleError::Damaged)?;
         let sound = offset.is_multiple_of(LINE) && offset >= DATA && shape.align.is_power_of_two();
-        if !sound || shape.align > 4096 {
+        if !sound || shape.align as usize > LINE {
             return Err(HandleError::Damaged);
         }
         let segment = Segment::open(handle.segment)?;
@@ -163,8 +174,7 @@ impl Object {
             };
         }
         hold(&segment, offset, handle)?;
-        let object =
-            Object { segment: Arc::clone(&segment), offset, generation: handle.generation, shape };
+        let object = Object { segment: Arc::clone(&segment), offset, generation: handle.generation, shape };
         let object = Arc::new(object);
         objects.insert(offset, Arc::downgrade(&object));
         Ok(object)
@@ -203,6 +213,16 @@ impl Object {
     pub(crate) fn payload(&self) -> NonNull<u8> {
         let start = self.offset + self.shape.payload();
         self.segment.address(start, self.shape.size as usize)
+    }
+
+    /// Copies payload bytes out.
+    pub(crate) fn read(&self, at: usize, into: &mut [u8]) {
+        self.segment.read(self.offset + self.shape.payload() + at, into);
+    }
+
+    /// Copies bytes into the payload.
+    pub(crate) fn write(&self, at: usize, from: &[u8]) {
+        self.segment.write(self.offset + self.shape.payload() + at, from);
     }
 
     /// How many users have died while they held this object, as far as that was noticed.

@@ -15,7 +15,7 @@ use crate::primitive::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::named::Named;
 
 use super::allocator::{Allocator, LINE};
-use super::name::SegmentId;
+use super::name::{self, AT_GUARD, GUARD, SegmentId};
 use super::object::{self, Object};
 use super::user::User;
 
@@ -132,7 +132,14 @@ impl Segment {
             let user = begin(&memory, id, id);
             match memory.rename(&id.name()) {
                 Ok(()) => {
-                    return Ok(Segment { id, tree: id, memory, user, objects: Mutex::default(), allocator: None });
+                    return Ok(Segment {
+                        id,
+                        tree: id,
+                        memory,
+                        user,
+                        objects: Mutex::default(),
+                        allocator: None,
+                    });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(OpenError::System(error)),
@@ -189,6 +196,16 @@ impl Segment {
     #[inline]
     pub(crate) fn half_word(&self, offset: usize) -> &AtomicU32 {
         self.memory.half_word(offset)
+    }
+
+    /// Copies bytes out.
+    pub(crate) fn read(&self, offset: usize, into: &mut [u8]) {
+        self.memory.read(offset, into);
+    }
+
+    /// Copies bytes in.
+    pub(crate) fn write(&self, offset: usize, from: &[u8]) {
+        self.memory.write(offset, from);
     }
 
     /// The address of bytes in it.
@@ -286,6 +303,10 @@ fn begin(memory: &Named, id: SegmentId, tree: SegmentId) -> usize {
     for (offset, value) in fields {
         memory.words()[offset / 8].store(value, Ordering::Relaxed);
     }
+    let mut guard = [0; GUARD];
+    guard[0] = name::guard().len() as u8;
+    guard[1..=name::guard().len()].copy_from_slice(name::guard().as_bytes());
+    memory.write(AT_GUARD, &guard);
     user_at(memory, 0).store(User::own().to_word(), Ordering::Relaxed);
     memory.words()[AT_MAGIC / 8].store(MAGIC, Ordering::Release);
     0

@@ -8,9 +8,9 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, posix_fallocate};
@@ -112,10 +112,6 @@ impl Named {
         self.lock.relock(FlockArg::LockExclusiveNonblock).is_ok()
     }
 
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.memory.len()
     }
@@ -150,6 +146,53 @@ impl Named {
         let start = NonNull::new(self.memory.as_ptr()).expect("a mapping is not null");
         // SAFETY: the offset lies in the mapping or at its end.
         unsafe { start.add(offset) }
+    }
+}
+
+impl Named {
+    /// Copies bytes out, by atomic accesses: another process may write them at the same time, which makes the
+    /// copy wrong but not undefined.
+    ///
+    /// # Panics
+    /// If they do not lie in the memory.
+    pub(crate) fn read(&self, offset: usize, into: &mut [u8]) {
+        let words = self.walk(offset, into.len());
+        let (head, rest) = into.split_at_mut(words.start - offset);
+        let (body, tail) = rest.split_at_mut(words.len());
+        (offset..).zip(head).for_each(|(at, byte)| *byte = self.byte(at).load(Ordering::Relaxed));
+        for (index, bytes) in (words.start / 8..).zip(body.as_chunks_mut::<8>().0) {
+            *bytes = self.words()[index].load(Ordering::Relaxed).to_ne_bytes();
+        }
+        (words.end..).zip(tail).for_each(|(at, byte)| *byte = self.byte(at).load(Ordering::Relaxed));
+    }
+
+    /// Copies bytes in, by atomic accesses.
+    ///
+    /// # Panics
+    /// If they do not lie in the memory.
+    pub(crate) fn write(&self, offset: usize, from: &[u8]) {
+        let words = self.walk(offset, from.len());
+        let (head, rest) = from.split_at(words.start - offset);
+        let (body, tail) = rest.split_at(words.len());
+        (offset..).zip(head).for_each(|(at, byte)| self.byte(at).store(*byte, Ordering::Relaxed));
+        for (index, bytes) in (words.start / 8..).zip(body.as_chunks::<8>().0) {
+            self.words()[index].store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
+        }
+        (words.end..).zip(tail).for_each(|(at, byte)| self.byte(at).store(*byte, Ordering::Relaxed));
+    }
+
+    /// The whole words among some bytes.
+    fn walk(&self, offset: usize, length: usize) -> std::ops::Range<usize> {
+        let end = offset.checked_add(length).filter(|end| *end <= self.len() / 8 * 8);
+        let end = end.expect("inside of a segment");
+        let start = offset.next_multiple_of(8).min(end);
+        start..(end / 8 * 8).max(start)
+    }
+
+    fn byte(&self, offset: usize) -> &AtomicU8 {
+        assert!(offset < self.len(), "outside of a segment");
+        // SAFETY: checked to lie in the mapping, which lives as long as `self`.
+        unsafe { AtomicU8::from_ptr(self.memory.as_ptr().add(offset)) }
     }
 }
 
@@ -199,27 +242,33 @@ fn error_of(error: ShmemError) -> io::Error {
     }
 }
 
-/// Takes away every name of this user that begins with `prefix` and that nobody uses. Returns how many.
-pub(crate) fn sweep(prefix: &str) -> usize {
+/// Takes away every name of this user that begins with `prefix`, that nobody uses, and that `keep` does not
+/// want kept. Returns how many.
+pub(crate) fn sweep(prefix: &str, keep: impl Fn(&File) -> bool) -> usize {
     let own = nix::unistd::geteuid().as_raw();
     let entries = fs::read_dir(FOLDER).into_iter().flatten().flatten();
     let ours = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
-    ours.filter(|entry| remove_if_unused(&entry.path(), own)).count()
+    ours.filter(|entry| remove_if_unused(&entry.path(), own, &keep)).count()
 }
 
-fn remove_if_unused(path: &std::path::Path, user: u32) -> bool {
+fn remove_if_unused(path: &Path, user: u32, keep: impl Fn(&File) -> bool) -> bool {
     let ours = fs::symlink_metadata(path).is_ok_and(|file| file.is_file() && file.uid() == user);
     let file = ours.then(|| File::options().read(true).write(true).open(path));
     let Some(Ok(file)) = file else { return false };
     // Locked until the name is gone: whoever opens it now waits, and then finds that it has no name.
     let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock);
-    lock.is_ok_and(|_lock| fs::remove_file(path).is_ok())
+    lock.is_ok_and(|lock| !keep(&lock) && fs::remove_file(path).is_ok())
+}
+
+/// Whether somebody holds a lock on a file or folder.
+pub(crate) fn is_locked(path: &Path) -> bool {
+    let lock = File::open(path).map(|file| Flock::lock(file, FlockArg::LockSharedNonblock));
+    matches!(lock, Ok(Err((_, Errno::EWOULDBLOCK))))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::Ordering;
 
     fn name(test: &str) -> String {
         format!("watertight-{}-test-{test}", std::process::id())
@@ -260,11 +309,25 @@ mod tests {
     }
 
     #[test]
+    fn bytes_are_copied_from_and_to_any_place() {
+        let named = Named::create(&name("bytes"), 4096).unwrap();
+        for (offset, length) in [(0, 64), (1, 3), (5, 20), (7, 1), (8, 16), (15, 2), (3, 0)] {
+            let bytes: Vec<u8> = (1..=length).collect();
+            named.write(offset, &bytes);
+            let mut back = vec![0; bytes.len() + 2];
+            named.read(offset, &mut back[1..=bytes.len()]);
+            assert_eq!(back[1..=bytes.len()], bytes);
+        }
+    }
+
+    #[test]
     fn the_sweep_takes_what_nobody_uses() {
         let (used, left) = (name("sweep-used"), name("sweep-left"));
         let _used = Named::create(&used, 4096).unwrap();
         fs::write(path(&left), b"left").unwrap();
-        sweep(&name("sweep-"));
+        sweep(&name("sweep-"), |_| true);
+        assert!(exists(&left));
+        sweep(&name("sweep-"), |_| false);
         assert!(exists(&used) && !exists(&left));
     }
 }
