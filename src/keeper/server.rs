@@ -51,6 +51,7 @@ struct Keeper {
     control: Option<OwnedFd>,
     /// Watched, never read.
     _host: OwnedFd,
+    host_pid: u32,
     clients: HashMap<u64, Client>,
     next_client: u64,
     /// By pid.
@@ -131,6 +132,7 @@ impl Keeper {
             signals,
             control: Some(control),
             _host: host,
+            host_pid: nix::unistd::getppid().as_raw() as u32,
             clients: HashMap::new(),
             next_client: FIRST_CLIENT,
             children: HashMap::new(),
@@ -445,6 +447,8 @@ impl Keeper {
         self.wait_for_all();
         // Their host is gone, so nothing of theirs is on its way to anybody.
         self.children.keys().for_each(|pid| shm::name::sweep_of(*pid as u32));
+        // As is a roster that only dead workers had joined.
+        shm::name::sweep_of(self.host_pid);
     }
 
     fn wait_for_all(&self) {

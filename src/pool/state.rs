@@ -486,6 +486,8 @@ impl State {
             self.run(Event::Died { slot, running: false, ready: false, reason });
             return;
         };
+        // What is on its way from there is opened by now.
+        crate::shm::name::sweep_of(worker.pid);
         while worker.stderr.pipe().is_some() && has_more(&worker.stderr) {
             worker.stderr.read(|_| ());
         }

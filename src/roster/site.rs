@@ -76,7 +76,7 @@ impl Roster {
     }
 
     /// `file:line` of a number.
-    pub(super) fn site_text(&self, number: u32) -> Option<String> {
+    pub(crate) fn site_text(&self, number: u32) -> Option<String> {
         let number = number as usize;
         if !(1..=MAX_SITES).contains(&number) {
             return None;

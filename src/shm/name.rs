@@ -64,6 +64,9 @@ pub(crate) fn sweep() {
 
 /// As `sweep`, of what one process made: for whoever has seen its end.
 pub(crate) fn sweep_of(pid: u32) {
+    if pid == 0 {
+        return;
+    }
     named::sweep(&format!("{PREFIX}{pid}-"), |_| false);
 }
 

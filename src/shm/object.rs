@@ -33,6 +33,7 @@ const AT_MASK: usize = 32;
 const AT_NAME: usize = AT_MASK + MAX_USERS / 8;
 pub(crate) const AT_ABANDONED: usize = AT_NAME + NAME;
 pub(crate) const AT_DEPTH: usize = AT_ABANDONED + 8;
+pub(crate) const AT_ABANDONED_SITE: usize = AT_DEPTH + 4;
 pub(crate) const AT_LOCK: usize = 160;
 pub(crate) const AT_SITE: usize = 164;
 /// The lock's words and a small payload share a cache line.

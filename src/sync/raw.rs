@@ -33,6 +33,8 @@ pub(crate) struct RawLock<'a> {
     pub(crate) site: &'a AtomicU32,
     /// The last holder that died: its process in the upper half, its owner word in the lower.
     pub(crate) abandoned: &'a AtomicU64,
+    /// Where that one had taken it.
+    pub(crate) abandoned_site: &'a AtomicU32,
 }
 
 /// How long to wait.
@@ -182,6 +184,7 @@ impl RawLock<'_> {
         let taken = self.exchange(seen, request.me.bits() | MARKED | WAITERS);
         if taken.is_ok() {
             let pid = request.roster.describe(holder).pid;
+            self.abandoned_site.store(self.site.load(Ordering::Relaxed), Ordering::Relaxed);
             self.abandoned.store(u64::from(pid) << 32 | u64::from(holder.bits()), Ordering::Relaxed);
         }
         Some(taken)

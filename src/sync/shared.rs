@@ -8,7 +8,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use crate::error::Error;
 use crate::primitive::Ordering;
 use crate::roster::{self, Owner, Roster, Target};
-use crate::shm::object::{AT_ABANDONED, AT_LOCK, AT_SITE, Handle, HandleError, Object, Shape};
+use crate::shm::object::{
+    AT_ABANDONED, AT_ABANDONED_SITE, AT_LOCK, AT_SITE, Handle, HandleError, Object, Shape,
+};
 use crate::shm::{self, transit};
 
 use super::error::{Deadlock, HolderDied, LockError};
@@ -64,6 +66,7 @@ impl Shared {
             word: self.object.half_word(AT_LOCK),
             site: self.object.half_word(AT_SITE),
             abandoned: self.object.word(AT_ABANDONED),
+            abandoned_site: self.object.half_word(AT_ABANDONED_SITE),
         }
     }
 
@@ -122,7 +125,8 @@ impl Shared {
         let holder = Owner::in_word(word as u32).map(|owner| self.roster.describe(owner));
         let mut holder = holder.unwrap_or_default();
         holder.pid = (word >> 32) as u32;
-        HolderDied { holder, object: self.object.name(), taken_at: None }
+        let taken_at = self.roster.site_text(lock.abandoned_site.load(Ordering::Relaxed));
+        HolderDied { holder, object: self.object.name(), taken_at }
     }
 }
 
