@@ -12,7 +12,7 @@ use crate::shm::segment::Segment;
 
 use super::Roster;
 use super::layout::{self, Owner};
-use super::wait::{TIMED, Target};
+use super::wait::{INSISTS, TIMED, Target};
 
 /// Longer chains are not followed.
 const LONGEST: usize = 256;
@@ -30,6 +30,8 @@ pub(crate) struct Link {
     pub(crate) holder: Owner,
     /// Where the holder took it.
     pub(crate) taken: u32,
+    /// Whether the one who waits cannot be refused.
+    insists: bool,
 }
 
 /// The circle through `me`, if `me` is the youngest in it.
@@ -43,7 +45,7 @@ pub(super) fn find(roster: &Roster, me: usize) -> Option<Vec<Link>> {
         }
         before = again;
     };
-    let youngest = circle.iter().max_by_key(|link| link.ticket)?;
+    let youngest = circle.iter().filter(|link| !link.insists).max_by_key(|link| link.ticket)?;
     if youngest.slot == me {
         return Some(circle);
     }
@@ -80,7 +82,8 @@ fn link(roster: &Roster, slot: usize) -> Option<Link> {
     if !roster.is_alive(holder) {
         return None;
     }
-    Some(Link { slot, ticket, target, site: site as u32, since, holder, taken })
+    let insists = site & INSISTS != 0;
+    Some(Link { slot, ticket, target, site: site as u32, since, holder, taken, insists })
 }
 
 /// What a thread waits for, as it stands in its slot: ticket, target, site, since.

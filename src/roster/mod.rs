@@ -24,7 +24,7 @@ use crate::shm::text;
 pub(crate) use circle::Link;
 pub(crate) use layout::{OWNER_BITS, Owner};
 pub use report::{Party, Waiter, waiters};
-pub(crate) use wait::{Target, Wait, deadline};
+pub(crate) use wait::{Ending, Target, Wait, deadline};
 
 use bells::Bells;
 use watch::Watch;

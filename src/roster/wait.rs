@@ -38,6 +38,9 @@ impl Target {
 /// Set beside the site of a wait that ends by itself, and so closes no circle.
 pub(super) const TIMED: u64 = 1 << 32;
 
+/// Set beside the site of a wait that cannot be refused.
+pub(super) const INSISTS: u64 = 1 << 33;
+
 /// How long to sleep where a death could go unnoticed otherwise.
 const SLICE: u64 = 50_000_000;
 
@@ -48,6 +51,9 @@ pub(crate) struct Wait<'a> {
     /// Nanoseconds of the monotonic clock.
     deadline: Option<u64>,
     coverage: Coverage,
+    /// What stood there before: a wait that this one is a part of, or nothing.
+    before: Written,
+    sleeping: u32,
 }
 
 /// The moment of the monotonic clock that is `timeout` from now.
@@ -56,24 +62,68 @@ pub(crate) fn deadline(timeout: Option<Duration>) -> Option<u64> {
     monotonic_nanos().checked_add(nanos)
 }
 
+/// How a wait may end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// At a moment of the monotonic clock, in nanoseconds: such a wait closes no circle.
+    AtLast(u64),
+    /// By an error, if it closes a circle.
+    ByCircle,
+    /// Not before it has what it waits for: another one in the circle has to give up.
+    Never,
+}
+
 impl Roster {
-    /// Writes down that `me` waits for `target`.
-    pub(crate) fn begin_wait(&self, me: Owner, target: Target, site: u32, deadline: Option<u64>) -> Wait<'_> {
+    /// Writes down that `me` waits for `target`. A wait inside another one covers that until it is over.
+    pub(crate) fn begin_wait(&self, me: Owner, target: Target, site: u32, ending: Ending) -> Wait<'_> {
         let slot = me.slot().unwrap_or(1);
-        let word = |at| self.bells.word(slot, at);
-        let fields = [
-            (layout::IN_SEGMENT, u64::from(target.segment.pid)),
-            (layout::IN_SEGMENT + 8, target.segment.number),
-            (layout::IN_OBJECT, target.object as u64),
-            (layout::IN_WORD, target.word as u64),
-            (layout::IN_SINCE, monotonic_nanos()),
-            (layout::IN_SITE, u64::from(site) | if deadline.is_some() { TIMED } else { 0 }),
-        ];
-        fields.into_iter().for_each(|(at, value)| word(at).store(value, Ordering::Relaxed));
         let ticket = self.segment().word(layout::AT_TICKETS).fetch_add(1, Ordering::SeqCst) + 1;
-        word(layout::IN_TICKET).store(ticket, Ordering::SeqCst);
+        let (deadline, flag) = match ending {
+            Ending::AtLast(deadline) => (Some(deadline), TIMED),
+            Ending::ByCircle => (None, 0),
+            Ending::Never => (None, INSISTS),
+        };
+        let before = Written { fields: FIELDS.map(|at| self.bells.word(slot, at).load(Ordering::Relaxed)) };
+        let sleeping = self.bells.half_word(slot, layout::IN_SLEEPING).load(Ordering::Relaxed);
+        let fields = [
+            u64::from(target.segment.pid),
+            target.segment.number,
+            target.object as u64,
+            target.word as u64,
+            monotonic_nanos(),
+            u64::from(site) | flag,
+            ticket,
+        ];
+        Written { fields }.write(self, slot);
+        Wait { roster: self, slot, deadline, coverage: Coverage::Complete, before, sleeping }
+    }
+}
+
+/// The fields that tell of a wait; the ticket comes last.
+const FIELDS: [usize; 7] = [
+    layout::IN_SEGMENT,
+    layout::IN_SEGMENT + 8,
+    layout::IN_OBJECT,
+    layout::IN_WORD,
+    layout::IN_SINCE,
+    layout::IN_SITE,
+    layout::IN_TICKET,
+];
+
+/// What stands in a slot.
+struct Written {
+    fields: [u64; FIELDS.len()],
+}
+
+impl Written {
+    /// Under no ticket while the rest changes, so that nobody takes a mixture for a wait.
+    fn write(&self, roster: &Roster, slot: usize) {
+        roster.bells.word(slot, layout::IN_TICKET).store(0, Ordering::SeqCst);
         fence();
-        Wait { roster: self, slot, deadline, coverage: Coverage::Complete }
+        for (at, value) in FIELDS.into_iter().zip(self.fields) {
+            roster.bells.word(slot, at).store(value, Ordering::SeqCst);
+        }
+        fence();
     }
 }
 
@@ -115,7 +165,7 @@ impl Wait<'_> {
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
-        self.roster.bells.half_word(self.slot, layout::IN_SLEEPING).store(0, Ordering::SeqCst);
-        self.roster.bells.word(self.slot, layout::IN_TICKET).store(0, Ordering::SeqCst);
+        self.roster.bells.half_word(self.slot, layout::IN_SLEEPING).store(self.sleeping, Ordering::SeqCst);
+        self.before.write(self.roster, self.slot);
     }
 }

@@ -50,6 +50,7 @@ pub(crate) enum Kind {
     Lock = 1,
     RLock,
     Semaphore,
+    BoundedSemaphore,
     Condition,
     Event,
     Barrier,

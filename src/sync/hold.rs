@@ -108,15 +108,10 @@ impl<'a> Hold<'a> {
         self.lock.give_up(self.marked);
         meanwhile();
         loop {
-            // Nothing but a broken promise of the caller's can refuse a lock that is waited for without end:
-            // a circle. Then the hold is one again as soon as the circle is broken.
-            match self.shared.acquire_at(self.lock, self.at, Patience::Forever, location) {
-                Ok(Some(marked)) => {
-                    self.marked = marked;
-                    return Ok(());
-                }
-                Ok(None) | Err(LockError::Deadlock(_)) => {}
-                Err(error) => return Err(error),
+            // The guard must hold its lock when this returns, so in a circle somebody else has to give up.
+            if let Some(marked) = self.shared.acquire_at(self.lock, self.at, Patience::Insist, location)? {
+                self.marked = marked;
+                return Ok(());
             }
         }
     }

@@ -15,21 +15,30 @@
 //! has to keep its own until the other side has opened it.
 
 mod atomic;
+mod barrier;
+mod condition;
 mod error;
+mod event;
 mod face;
 pub(crate) mod hold;
 mod lock;
+mod monitor;
 #[allow(unsafe_code, reason = "tests/layers.rs holds the list of such files")]
 mod plain;
 mod raw;
 mod rlock;
+mod semaphore;
 mod shared;
 mod value;
 
 pub use crate::roster::{Party, Waiter, waiters};
 pub use atomic::{Atomic, Integer};
+pub use barrier::{Barrier, BarrierError};
+pub use condition::Condition;
 pub use error::{Deadlock, HolderDied, LockError};
+pub use event::Event;
 pub use hold::Held;
 pub use lock::{Lock, LockGuard};
 pub use rlock::{RLock, RLockGuard};
+pub use semaphore::{BoundedSemaphore, Permit, ReleasedTooOften, Semaphore};
 pub use value::{Value, ValueGuard};

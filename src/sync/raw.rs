@@ -14,7 +14,7 @@
 use std::time::Duration;
 
 use crate::primitive::{AtomicU32, AtomicU64, Ordering};
-use crate::roster::{Link, Owner, Roster, Target, Wait, deadline};
+use crate::roster::{Ending, Link, Owner, Roster, Target, Wait, deadline};
 use crate::sys::{cpu, futex};
 
 /// Somebody may sleep on the word.
@@ -43,7 +43,10 @@ pub(crate) enum Patience {
     No,
     /// Nanoseconds of the monotonic clock.
     Until(u64),
+    /// Until it is free, or the wait would close a circle.
     Forever,
+    /// Until it is free: another one in the circle has to give up.
+    Insist,
 }
 
 /// Who asks, and how.
@@ -69,12 +72,12 @@ impl Patience {
         deadline(Some(timeout)).map_or(Patience::Forever, Patience::Until)
     }
 
-    /// The moment of the monotonic clock at which patience ends.
-    pub(crate) fn deadline(self) -> Option<u64> {
+    pub(crate) fn ending(self) -> Ending {
         match self {
-            Patience::No => Some(0),
-            Patience::Until(deadline) => Some(deadline),
-            Patience::Forever => None,
+            Patience::No => Ending::AtLast(0),
+            Patience::Until(deadline) => Ending::AtLast(deadline),
+            Patience::Forever => Ending::ByCircle,
+            Patience::Insist => Ending::Never,
         }
     }
 }
@@ -167,7 +170,7 @@ impl RawLock<'_> {
             return Step::Changed(now);
         }
         match request.patience {
-            Patience::Forever => match wait.circle() {
+            Patience::Forever | Patience::Insist => match wait.circle() {
                 Some(circle) => Step::Refused(Refusal::Circle(circle)),
                 None => Step::Sleep,
             },
@@ -274,6 +277,6 @@ enum Step {
 
 impl Request<'_> {
     fn begin_wait(&self) -> Wait<'_> {
-        self.roster.begin_wait(self.me, self.target, self.site, self.patience.deadline())
+        self.roster.begin_wait(self.me, self.target, self.site, self.patience.ending())
     }
 }
