@@ -1,7 +1,7 @@
 //! What is free in a segment. Lives in the process that made the segment and in nobody else, so nothing that
 //! dies elsewhere can leave it half changed; when its process dies, nothing more is made in that segment.
 
-use std::collections::BTreeMap;
+use rustc_hash::FxHashMap;
 
 /// Objects begin and end at multiples of this: a cache line, so that two of them never share one.
 pub(crate) const LINE: usize = 64;
@@ -13,9 +13,9 @@ pub(super) struct Allocator {
     fresh: usize,
     end: usize,
     /// Used blocks by offset, with their sizes.
-    used: BTreeMap<usize, usize>,
+    used: FxHashMap<usize, usize>,
     /// Free blocks by size.
-    free: BTreeMap<usize, Vec<usize>>,
+    free: FxHashMap<usize, Vec<usize>>,
     /// How many frees had been counted in the segment when it was last searched.
     pub(super) searched: Option<u64>,
 }
@@ -23,7 +23,13 @@ pub(super) struct Allocator {
 impl Allocator {
     pub(super) fn new(start: usize, end: usize) -> Allocator {
         let start = start.next_multiple_of(LINE);
-        Allocator { fresh: start, end, used: BTreeMap::new(), free: BTreeMap::new(), searched: None }
+        Allocator {
+            fresh: start,
+            end,
+            used: FxHashMap::default(),
+            free: FxHashMap::default(),
+            searched: None,
+        }
     }
 
     /// Takes a block of whole lines. Never splits one: programs make many objects of few sizes.

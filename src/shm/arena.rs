@@ -29,6 +29,10 @@ pub(crate) fn make(tree: SegmentId, shape: Shape) -> io::Result<Arc<Object>> {
     }
     let mut segments = SEGMENTS.lock().unwrap_or_else(PoisonError::into_inner);
     // The newest has most room.
+    let newest = segments.last().and_then(Weak::upgrade).filter(|segment| segment.tree() == tree);
+    if let Some(object) = newest.and_then(|segment| make_in(&segment, bytes, shape)) {
+        return Ok(object);
+    }
     let living: Vec<Arc<Segment>> = segments.iter().rev().filter_map(Weak::upgrade).collect();
     let ours = || living.iter().filter(|segment| segment.tree() == tree);
     let found = ours().find_map(|segment| make_in(segment, bytes, shape));

@@ -20,6 +20,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::primitive::{AtomicU32, AtomicU64, Ordering, fence};
 
+use crate::sys::named::Window;
+
 use super::allocator::LINE;
 use super::name::SegmentId;
 use super::segment::{DATA, MAX_USERS, OpenError, Segment};
@@ -31,17 +33,22 @@ const AT_SHAPE: usize = 16;
 const AT_DEATHS: usize = 24;
 const AT_MASK: usize = 32;
 const AT_NAME: usize = AT_MASK + MAX_USERS / 8;
-pub(crate) const AT_ABANDONED: usize = AT_NAME + NAME;
-pub(crate) const AT_DEPTH: usize = AT_ABANDONED + 8;
-pub(crate) const AT_ABANDONED_SITE: usize = AT_DEPTH + 4;
-pub(crate) const AT_LOCK: usize = 160;
-pub(crate) const AT_SITE: usize = 164;
-/// The lock's words and a small payload share a cache line.
-pub(crate) const HEAD: usize = 176;
+/// The object's own lock; the rest of its record stands around the word.
+pub(crate) const AT_LOCK: usize = AT_NAME + NAME + BEFORE_LOCK + 8;
+/// The word and a small payload share a cache line.
+pub(crate) const HEAD: usize = AT_LOCK + 16;
+
+/// A lock's record, counted from its word: the holder that died last, where that had taken it, how often it
+/// is held, and behind the word where it was taken.
+pub(crate) const BEFORE_LOCK: usize = 16;
+pub(crate) const ABANDONED: usize = 16;
+pub(crate) const ABANDONED_SITE: usize = 8;
+pub(crate) const DEPTH: usize = 4;
+pub(crate) const SITE_BEHIND: usize = 4;
 
 const NAME: usize = 40;
 
-const _: () = assert!(AT_DEPTH + 8 <= AT_LOCK && HEAD.is_multiple_of(16) && AT_LOCK / LINE == HEAD / LINE);
+const _: () = assert!(AT_LOCK.is_multiple_of(8) && HEAD.is_multiple_of(16) && AT_LOCK / LINE == HEAD / LINE);
 
 /// What an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,6 +134,7 @@ pub(crate) enum HandleError {
 
 /// This process's share of an object. All handles of a process on one object are one of these.
 pub(crate) struct Object {
+    window: Window,
     segment: Arc<Segment>,
     offset: usize,
     generation: u32,
@@ -146,7 +154,8 @@ impl Object {
         let (index, bit) = place(segment.user());
         word(AT_MASK + index * 8).store(bit, Ordering::Relaxed);
         word(AT_GENERATION).store(generation_word(generation, shape.kind), Ordering::Release);
-        let object = Arc::new(Object { offset, generation, shape, segment });
+        let window = segment.window(offset, end - offset);
+        let object = Arc::new(Object { window, offset, generation, shape, segment });
         object.segment.mark_start(offset, true);
         object.segment.objects().insert(offset, Arc::downgrade(&object));
         object
@@ -176,7 +185,9 @@ impl Object {
             };
         }
         hold(&segment, offset, handle)?;
-        let object = Object { segment: Arc::clone(&segment), offset, generation: handle.generation, shape };
+        let window = segment.window(offset, bytes);
+        let (generation, segment) = (handle.generation, Arc::clone(&segment));
+        let object = Object { window, segment, offset, generation, shape };
         let object = Arc::new(object);
         objects.insert(offset, Arc::downgrade(&object));
         Ok(object)
@@ -202,19 +213,19 @@ impl Object {
     /// A word of the head or of the payload.
     #[inline]
     pub(crate) fn word(&self, at: usize) -> &AtomicU64 {
-        self.segment.word(self.offset + at)
+        self.window.word(at)
     }
 
     /// 32 bits of the head or of the payload.
     #[inline]
     pub(crate) fn half_word(&self, at: usize) -> &AtomicU32 {
-        self.segment.half_word(self.offset + at)
+        self.window.half_word(at)
     }
 
     /// Where the payload lies in this process.
+    #[inline]
     pub(crate) fn payload(&self) -> NonNull<u8> {
-        let start = self.offset + self.shape.payload();
-        self.segment.address(start, self.shape.size as usize)
+        self.window.address(self.shape.payload(), self.shape.size as usize)
     }
 
     /// Copies payload bytes out.

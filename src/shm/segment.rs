@@ -6,13 +6,13 @@
 //!
 //! Words of the header are checked once, when the segment is opened. Nothing after that believes them.
 
-use std::collections::HashMap;
 use std::io;
-use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use rustc_hash::FxHashMap;
+
 use crate::primitive::{AtomicU32, AtomicU64, Ordering};
-use crate::sys::named::Named;
+use crate::sys::named::{Named, Window};
 
 use super::allocator::{Allocator, LINE};
 use super::name::{self, AT_GUARD, GUARD, SegmentId};
@@ -72,19 +72,19 @@ impl From<io::Error> for OpenError {
 pub(crate) struct Segment {
     id: SegmentId,
     tree: SegmentId,
-    memory: Named,
+    memory: Arc<Named>,
     /// This process's place in the table.
     user: usize,
     /// What this process knows in it, by offset.
-    objects: Mutex<HashMap<usize, Weak<Object>>>,
+    objects: Mutex<FxHashMap<usize, Weak<Object>>>,
     /// In the process that made it: what is free.
     allocator: Option<Mutex<Allocator>>,
 }
 
 /// The segments that this process has mapped.
-static MAPPED: Mutex<Option<HashMap<SegmentId, Weak<Segment>>>> = Mutex::new(None);
+static MAPPED: Mutex<Option<FxHashMap<SegmentId, Weak<Segment>>>> = Mutex::new(None);
 
-fn mapped() -> MutexGuard<'static, Option<HashMap<SegmentId, Weak<Segment>>>> {
+fn mapped() -> MutexGuard<'static, Option<FxHashMap<SegmentId, Weak<Segment>>>> {
     MAPPED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -96,8 +96,8 @@ impl Segment {
         let memory = Named::create(&id.name(), total)?;
         let user = begin(&memory, id, tree);
         let allocator = Some(Mutex::new(Allocator::new(DATA, total)));
-        let segment = Segment { id, tree, memory, user, objects: Mutex::default(), allocator };
-        let segment = Arc::new(segment);
+        let memory = Arc::new(memory);
+        let segment = Arc::new(Segment { id, tree, memory, user, objects: Mutex::default(), allocator });
         mapped().get_or_insert_default().insert(id, Arc::downgrade(&segment));
         Ok(segment)
     }
@@ -135,7 +135,7 @@ impl Segment {
                     return Ok(Segment {
                         id,
                         tree: id,
-                        memory,
+                        memory: Arc::new(memory),
                         user,
                         objects: Mutex::default(),
                         allocator: None,
@@ -149,7 +149,7 @@ impl Segment {
 
     /// Enters this process into the table of users.
     fn enter(id: SegmentId, tree: SegmentId, memory: Named) -> Result<Segment, OpenError> {
-        let objects = Mutex::default();
+        let (objects, memory) = (Mutex::default(), Arc::new(memory));
         let mut segment = Segment { id, tree, memory, user: MAX_USERS, objects, allocator: None };
         let place = segment.take_place().or_else(|| {
             segment.settle();
@@ -208,16 +208,16 @@ impl Segment {
         self.memory.write(offset, from);
     }
 
-    /// The address of bytes in it.
-    pub(crate) fn address(&self, offset: usize, length: usize) -> NonNull<u8> {
-        self.memory.address(offset, length)
+    /// A part of it.
+    pub(super) fn window(&self, offset: usize, length: usize) -> Window {
+        Window::new(Arc::clone(&self.memory), offset, length)
     }
 
     pub(super) fn allocator(&self) -> Option<MutexGuard<'_, Allocator>> {
         self.allocator.as_ref().map(|allocator| allocator.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn objects(&self) -> MutexGuard<'_, HashMap<usize, Weak<Object>>> {
+    pub(super) fn objects(&self) -> MutexGuard<'_, FxHashMap<usize, Weak<Object>>> {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -47,7 +47,7 @@ macro_rules! handle {
 }
 pub(super) use handle;
 
-/// The four ways to lock. The type has a `take` that the others are made of.
+/// The four ways to lock. They are made of the type's `take`, and of `take_at_once` for the usual case.
 macro_rules! lockable {
     ($type:ident $(<$generic:ident : $bound:path>)?, $guard:ty) => {
         impl$(<$generic: $bound>)? $type$(<$generic>)? {
@@ -60,6 +60,9 @@ macro_rules! lockable {
             #[inline]
             pub fn lock(&self) -> Result<$guard, LockError> {
                 let location = ::std::panic::Location::caller();
+                if let Some(guard) = self.take_at_once(location) {
+                    return Ok(guard);
+                }
                 loop {
                     if let Some(guard) = self.take(Patience::Forever, Abandoned::Refuse, location)? {
                         return Ok(guard);

@@ -13,7 +13,6 @@ use super::shared::Shared;
 /// The calling thread's hold on a lock of an object.
 pub(crate) struct Hold<'a> {
     shared: &'a Shared,
-    lock: RawLock<'a>,
     /// Where the lock's word lies in the object.
     at: usize,
     marked: bool,
@@ -29,29 +28,33 @@ pub(crate) enum Abandoned {
 }
 
 impl<'a> Hold<'a> {
-    /// Takes an object's own lock; `None` if it is busy.
+    /// Takes an object's own lock, if there is nothing to it.
     #[inline]
+    pub(super) fn at_once(shared: &'a Shared, location: &'static Location<'static>) -> Option<Hold<'a>> {
+        let taken = shared.acquire_at_once(AT_LOCK, location);
+        taken.then_some(Hold { shared, at: AT_LOCK, marked: false, not_send: PhantomData })
+    }
+
+    /// Takes an object's own lock; `None` if it is busy.
     pub(super) fn take(
         shared: &'a Shared,
         patience: Patience,
         abandoned: Abandoned,
         location: &'static Location<'static>,
     ) -> Result<Option<Hold<'a>>, LockError> {
-        Hold::take_at(shared, shared.lock(), AT_LOCK, patience, abandoned, location)
+        Hold::take_at(shared, AT_LOCK, patience, abandoned, location)
     }
 
     /// Takes a lock in an object.
-    #[inline]
     pub(super) fn take_at(
         shared: &'a Shared,
-        lock: RawLock<'a>,
         at: usize,
         patience: Patience,
         abandoned: Abandoned,
         location: &'static Location<'static>,
     ) -> Result<Option<Hold<'a>>, LockError> {
-        let Some(marked) = shared.acquire_at(lock, at, patience, location)? else { return Ok(None) };
-        let hold = Hold { shared, lock, at, marked, not_send: PhantomData };
+        let Some(marked) = shared.acquire_at(at, patience, location)? else { return Ok(None) };
+        let hold = Hold { shared, at, marked, not_send: PhantomData };
         match (marked, abandoned) {
             (true, Abandoned::Refuse) => Err(LockError::HolderDied(Box::new(hold.holder_died_now()))),
             (false, _) | (true, Abandoned::Take) => Ok(Some(hold)),
@@ -60,20 +63,22 @@ impl<'a> Hold<'a> {
 
     #[cold]
     fn holder_died_now(&self) -> HolderDied {
-        self.shared.holder_died(self.lock)
+        self.shared.holder_died(self.lock())
+    }
+
+    fn lock(&self) -> RawLock<'a> {
+        self.shared.lock_at(self.at)
     }
 
     /// The hold that the calling thread has already.
     pub(super) fn again(shared: &'a Shared) -> Hold<'a> {
-        let lock = shared.lock();
-        let marked = lock.is_marked();
-        Hold { shared, lock, at: AT_LOCK, marked, not_send: PhantomData }
+        Hold { shared, at: AT_LOCK, marked: shared.lock().is_marked(), not_send: PhantomData }
     }
 
     /// Gives the lock up; for a hold that several guards share.
     pub(super) fn give_up(&self) {
         // Another guard may have taken the mark away.
-        self.lock.give_up(self.lock.is_marked());
+        self.shared.give_up_at(self.at, self.lock().is_marked());
     }
 
     pub(super) fn shared(&self) -> &'a Shared {
@@ -88,13 +93,13 @@ impl<'a> Hold<'a> {
     /// All is well again with what it protects.
     pub(super) fn mark_consistent(&mut self) {
         self.marked = false;
-        self.lock.unmark();
-        self.lock.abandoned.store(0, Ordering::Relaxed);
+        self.lock().unmark();
+        self.lock().abandoned.store(0, Ordering::Relaxed);
     }
 
     /// Leaves it locked, by nobody.
     pub(super) fn hand_over(self) {
-        self.lock.disown(self.marked);
+        self.lock().disown(self.marked);
         std::mem::forget(self);
     }
 
@@ -105,11 +110,11 @@ impl<'a> Hold<'a> {
         location: &'static Location<'static>,
         meanwhile: &mut dyn FnMut(),
     ) -> Result<(), LockError> {
-        self.lock.give_up(self.marked);
+        self.shared.give_up_at(self.at, self.marked);
         meanwhile();
         loop {
             // The guard must hold its lock when this returns, so in a circle somebody else has to give up.
-            if let Some(marked) = self.shared.acquire_at(self.lock, self.at, Patience::Insist, location)? {
+            if let Some(marked) = self.shared.acquire_at(self.at, Patience::Insist, location)? {
                 self.marked = marked;
                 return Ok(());
             }
@@ -134,6 +139,6 @@ pub trait Held {
 impl Drop for Hold<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.lock.give_up(self.marked);
+        self.shared.give_up_at(self.at, self.marked);
     }
 }

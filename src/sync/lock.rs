@@ -68,6 +68,11 @@ impl Lock {
         self.shared.lock().is_held()
     }
 
+    #[inline]
+    fn take_at_once(&self, location: &'static Location<'static>) -> Option<LockGuard<'_>> {
+        Hold::at_once(&self.shared, location).map(|hold| LockGuard { hold })
+    }
+
     fn take(
         &self,
         patience: Patience,

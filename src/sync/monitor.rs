@@ -11,7 +11,7 @@ use crate::roster::Target;
 use crate::shm::object::{AT_LOCK, HEAD, Kind, Object, Shape};
 
 use super::error::LockError;
-use super::raw::{Patience, RawLock, Refusal, Request};
+use super::raw::{self, Patience, RawLock, Refusal, Request};
 use super::shared::Shared;
 
 /// The most words that change in one step.
@@ -116,6 +116,6 @@ impl<'a> Monitor<'a> {
 
 impl Drop for Monitor<'_> {
     fn drop(&mut self) {
-        self.lock.give_up(false);
+        raw::give_up(self.lock.word, false);
     }
 }

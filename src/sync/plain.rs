@@ -31,6 +31,7 @@ impl<'a, T: Pod> Part<'a, T> {
     ///
     /// # Panics
     /// If the object has no such elements.
+    #[inline]
     pub(super) fn new(hold: Hold<'a>, first: usize, length: usize) -> Part<'a, T> {
         let object = hold.shared().object();
         let shape = object.shape();
@@ -56,6 +57,7 @@ impl<'a, T: Pod> Part<'a, T> {
 impl<T: Pod> Deref for Part<'_, T> {
     type Target = [T];
 
+    #[inline]
     fn deref(&self) -> &[T] {
         // SAFETY: `new` has checked that the elements are there; their address is a multiple of the payload's
         // alignment, which the shape's is; any bytes are a `T`; and the lock that is held keeps every other
@@ -65,6 +67,7 @@ impl<T: Pod> Deref for Part<'_, T> {
 }
 
 impl<T: Pod> DerefMut for Part<'_, T> {
+    #[inline]
     fn deref_mut(&mut self) -> &mut [T] {
         // SAFETY: as for `deref`, and `self` is borrowed mutably.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.length) }

@@ -225,15 +225,6 @@ impl RawLock<'_> {
         futex::wake(self.word, 1);
     }
 
-    /// Gives it up, marked or not.
-    #[inline]
-    pub(crate) fn give_up(self, marked: bool) {
-        let before = self.word.swap(if marked { MARKED } else { 0 }, Ordering::Release);
-        if before & WAITERS != 0 {
-            futex::wake(self.word, 1);
-        }
-    }
-
     /// Turns the calling thread's hold into one that belongs to nobody.
     pub(crate) fn disown(self, marked: bool) {
         let disowned = Owner::NOBODY_IN_PARTICULAR.bits() | if marked { MARKED } else { 0 };
@@ -264,6 +255,15 @@ impl RawLock<'_> {
             }
         }
         false
+    }
+}
+
+/// Gives a lock up, marked or not.
+#[inline]
+pub(crate) fn give_up(word: &AtomicU32, marked: bool) {
+    let before = word.swap(if marked { MARKED } else { 0 }, Ordering::Release);
+    if before & WAITERS != 0 {
+        futex::wake(word, 1);
     }
 }
 

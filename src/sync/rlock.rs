@@ -4,7 +4,7 @@ use std::panic::Location;
 
 use crate::error::Error;
 use crate::primitive::{AtomicU32, Ordering};
-use crate::shm::object::{AT_DEPTH, Kind, Shape};
+use crate::shm::object::{AT_LOCK, DEPTH, Kind, Shape};
 
 use super::error::{HolderDied, LockError};
 use super::face::{handle, lockable};
@@ -57,7 +57,14 @@ impl RLock {
 
     /// How often its holder has taken it. Only the holder changes it.
     fn depth(&self) -> &AtomicU32 {
-        self.shared.object().half_word(AT_DEPTH)
+        self.shared.object().half_word(AT_LOCK - DEPTH)
+    }
+
+    #[inline]
+    fn take_at_once(&self, location: &'static Location<'static>) -> Option<RLockGuard<'_>> {
+        let hold = Hold::at_once(&self.shared, location)?;
+        self.depth().store(1, Ordering::Relaxed);
+        Some(self.guard(hold))
     }
 
     fn take(

@@ -9,12 +9,12 @@ use crate::error::Error;
 use crate::primitive::Ordering;
 use crate::roster::{self, Owner, Roster, Target};
 use crate::shm::object::{
-    AT_ABANDONED, AT_ABANDONED_SITE, AT_LOCK, AT_SITE, Handle, HandleError, Object, Shape,
+    ABANDONED, ABANDONED_SITE, AT_LOCK, Handle, HandleError, Object, SITE_BEHIND, Shape,
 };
 use crate::shm::{self, transit};
 
 use super::error::{Deadlock, HolderDied, LockError};
-use super::raw::{Patience, RawLock, Refusal, Request};
+use super::raw::{self, Patience, RawLock, Refusal, Request};
 
 /// An object of some kind. Each type of this module is one of these with a face.
 #[derive(Clone)]
@@ -62,55 +62,55 @@ impl Shared {
     /// The object's own lock.
     #[inline]
     pub(super) fn lock(&self) -> RawLock<'_> {
+        self.lock_at(AT_LOCK)
+    }
+
+    /// The lock whose word lies at `at`.
+    #[inline]
+    pub(super) fn lock_at(&self, at: usize) -> RawLock<'_> {
+        let object = &*self.object;
         RawLock {
-            word: self.object.half_word(AT_LOCK),
-            site: self.object.half_word(AT_SITE),
-            abandoned: self.object.word(AT_ABANDONED),
-            abandoned_site: self.object.half_word(AT_ABANDONED_SITE),
+            word: object.half_word(at),
+            site: object.half_word(at + SITE_BEHIND),
+            abandoned: object.word(at - ABANDONED),
+            abandoned_site: object.half_word(at - ABANDONED_SITE),
         }
     }
 
-    /// Takes the object's own lock. `None` if it is busy; true if it is marked.
+    /// Takes a lock if there is nothing to it: it is free, not marked, and the thread is known.
     #[inline]
-    pub(super) fn acquire(
-        &self,
-        patience: Patience,
-        location: &'static Location<'static>,
-    ) -> Result<Option<bool>, LockError> {
-        self.acquire_at(self.lock(), AT_LOCK, patience, location)
+    pub(super) fn acquire_at_once(&self, at: usize, location: &'static Location<'static>) -> bool {
+        let Some(me) = self.roster.me_if_known() else { return false };
+        let taken =
+            self.object.half_word(at).compare_exchange(0, me.bits(), Ordering::Acquire, Ordering::Relaxed);
+        if taken.is_ok() {
+            let site = self.roster.site(location);
+            self.object.half_word(at + SITE_BEHIND).store(site, Ordering::Relaxed);
+        }
+        taken.is_ok()
     }
 
-    /// Takes a lock whose word lies at `at` in this object.
+    /// Gives a lock up.
     #[inline]
+    pub(super) fn give_up_at(&self, at: usize, marked: bool) {
+        raw::give_up(self.object.half_word(at), marked);
+    }
+
+    /// Takes a lock whose word lies at `at` in this object. `None` if it is busy; true if it is marked.
+    #[cold]
     pub(super) fn acquire_at(
         &self,
-        lock: RawLock<'_>,
         at: usize,
         patience: Patience,
         location: &'static Location<'static>,
     ) -> Result<Option<bool>, LockError> {
-        let me = self.me()?;
-        let site = self.roster.site(location);
-        let taken =
-            if lock.take(me) { Some(false) } else { self.acquire_slowly(lock, at, me, site, patience)? };
-        if taken.is_some() {
-            lock.site.store(site, Ordering::Relaxed);
-        }
-        Ok(taken)
-    }
-
-    #[cold]
-    fn acquire_slowly(
-        &self,
-        lock: RawLock<'_>,
-        at: usize,
-        me: Owner,
-        site: u32,
-        patience: Patience,
-    ) -> Result<Option<bool>, LockError> {
+        let (me, lock, site) = (self.me()?, self.lock_at(at), self.roster.site(location));
         let target = Target::lock(&self.object, at);
         match lock.acquire(&Request { roster: &self.roster, me, site, target, patience }) {
-            Ok(marked) => Ok(Some(marked)),
+            Ok(marked) => {
+                lock.site.store(site, Ordering::Relaxed);
+                Ok(Some(marked))
+            }
             Err(Refusal::Busy) => Ok(None),
             Err(Refusal::Circle(circle)) => {
                 let circle = self.roster.describe_circle(&circle);

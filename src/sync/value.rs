@@ -126,6 +126,10 @@ impl<T: Pod> Value<T> {
     }
 
     #[inline]
+    fn take_at_once(&self, location: &'static Location<'static>) -> Option<ValueGuard<'_, T>> {
+        Hold::at_once(&self.shared, location).map(|hold| ValueGuard { part: Part::new(hold, 0, 1) })
+    }
+
     fn take(
         &self,
         patience: Patience,

@@ -10,6 +10,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use nix::errno::Errno;
@@ -193,6 +194,63 @@ impl Named {
         assert!(offset < self.len(), "outside of a segment");
         // SAFETY: checked to lie in the mapping, which lives as long as `self`.
         unsafe { AtomicU8::from_ptr(self.memory.as_ptr().add(offset)) }
+    }
+}
+
+/// Some bytes of a segment, found without a detour.
+pub(crate) struct Window {
+    start: NonNull<u8>,
+    length: usize,
+    _memory: Arc<Named>,
+}
+
+// SAFETY: as for `Named`.
+unsafe impl Send for Window {}
+// SAFETY: as for `Named`.
+unsafe impl Sync for Window {}
+
+impl Window {
+    /// `length` bytes of `memory`, both multiples of eight.
+    ///
+    /// # Panics
+    /// If they do not lie in the memory.
+    pub(crate) fn new(memory: Arc<Named>, offset: usize, length: usize) -> Window {
+        assert!(offset.is_multiple_of(8) && length.is_multiple_of(8), "no whole words");
+        Window { start: memory.address(offset, length), length, _memory: memory }
+    }
+
+    /// The word at a byte offset.
+    ///
+    /// # Panics
+    /// If it does not lie in the window.
+    #[inline]
+    pub(crate) fn word(&self, at: usize) -> &AtomicU64 {
+        assert!(at.is_multiple_of(8) && at < self.length, "outside of a window");
+        // SAFETY: it lies, aligned, in the window, whose memory stays mapped as long as `self` holds it.
+        unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(at).cast()) }
+    }
+
+    /// The 32 bits at a byte offset, which everybody uses as 32 bits.
+    ///
+    /// # Panics
+    /// If they do not lie in the window.
+    #[inline]
+    pub(crate) fn half_word(&self, at: usize) -> &AtomicU32 {
+        assert!(at.is_multiple_of(4) && at < self.length, "outside of a window");
+        // SAFETY: as for `word`.
+        unsafe { AtomicU32::from_ptr(self.start.as_ptr().add(at).cast()) }
+    }
+
+    /// The address of `length` bytes.
+    ///
+    /// # Panics
+    /// If they do not lie in the window.
+    #[inline]
+    pub(crate) fn address(&self, at: usize, length: usize) -> NonNull<u8> {
+        let inside = at.checked_add(length).is_some_and(|end| end <= self.length);
+        assert!(inside, "outside of a window");
+        // SAFETY: it lies in the window or at its end.
+        unsafe { self.start.add(at) }
     }
 }
 
