@@ -32,7 +32,7 @@ impl<'a> Hold<'a> {
     #[inline]
     pub(super) fn at_once(shared: &'a Shared, location: &'static Location<'static>) -> Option<Hold<'a>> {
         let taken = shared.acquire_at_once(AT_LOCK, location);
-        taken.then_some(Hold { shared, at: AT_LOCK, marked: false, not_send: PhantomData })
+        taken.then(|| Hold { shared, at: AT_LOCK, marked: false, not_send: PhantomData })
     }
 
     /// Takes an object's own lock; `None` if it is busy.
