@@ -6,6 +6,15 @@ use rustc_hash::FxHashMap;
 /// Objects begin and end at multiples of this: a cache line, so that two of them never share one.
 pub(crate) const LINE: usize = 64;
 
+/// What a block holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Block {
+    /// Zeros, as the kernel gave it.
+    Fresh,
+    /// Whatever was there before.
+    Used,
+}
+
 /// The free and the used blocks of one segment.
 #[derive(Debug)]
 pub(super) struct Allocator {
@@ -33,18 +42,18 @@ impl Allocator {
     }
 
     /// Takes a block of whole lines. Never splits one: programs make many objects of few sizes.
-    pub(super) fn take(&mut self, bytes: usize) -> Option<usize> {
+    pub(super) fn take(&mut self, bytes: usize) -> Option<(usize, Block)> {
         let size = bytes.checked_next_multiple_of(LINE)?;
         let reused = self.free.get_mut(&size).and_then(Vec::pop);
-        let offset = match reused {
-            Some(offset) => offset,
+        let (offset, block) = match reused {
+            Some(offset) => (offset, Block::Used),
             None => {
                 let next = self.fresh.checked_add(size).filter(|next| *next <= self.end)?;
-                std::mem::replace(&mut self.fresh, next)
+                (std::mem::replace(&mut self.fresh, next), Block::Fresh)
             }
         };
         self.used.insert(offset, size);
-        Some(offset)
+        Some((offset, block))
     }
 
     /// Gives a block back.
@@ -72,12 +81,12 @@ mod tests {
     #[test]
     fn blocks_are_whole_lines_and_are_used_again() {
         let mut allocator = Allocator::new(100, 128 + 3 * LINE);
-        let (one, two) = (allocator.take(1).unwrap(), allocator.take(65).unwrap());
+        let ((one, _), (two, _)) = (allocator.take(1).unwrap(), allocator.take(65).unwrap());
         assert_eq!((one, two), (128, 192));
         assert_eq!(allocator.take(1), None);
         allocator.give(one);
         allocator.give(one);
-        assert_eq!((allocator.take(64), allocator.take(64)), (Some(128), None));
+        assert_eq!((allocator.take(64), allocator.take(64)), (Some((128, Block::Used)), None));
         assert_eq!(allocator.take(usize::MAX), None);
     }
 }

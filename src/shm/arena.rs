@@ -47,8 +47,8 @@ pub(crate) fn make(tree: SegmentId, shape: Shape) -> io::Result<Arc<Object>> {
 }
 
 fn make_in(segment: &Arc<Segment>, bytes: usize, shape: Shape) -> Option<Arc<Object>> {
-    let offset = segment.allocator()?.take(bytes)?;
-    Some(Object::begin(Arc::clone(segment), offset, shape))
+    let (offset, block) = segment.allocator()?.take(bytes)?;
+    Some(Object::begin(Arc::clone(segment), offset, shape, block))
 }
 
 /// Looks for blocks that other processes have let go of, or died with.

@@ -22,7 +22,7 @@ use crate::primitive::{AtomicU32, AtomicU64, Ordering, fence};
 
 use crate::sys::named::Window;
 
-use super::allocator::LINE;
+use super::allocator::{Block, LINE};
 use super::name::SegmentId;
 use super::segment::{DATA, MAX_USERS, OpenError, Segment};
 
@@ -45,6 +45,17 @@ pub(crate) const ABANDONED: usize = 16;
 pub(crate) const ABANDONED_SITE: usize = 8;
 pub(crate) const DEPTH: usize = 4;
 pub(crate) const SITE_BEHIND: usize = 4;
+
+/// Between an array's head and its elements: how it is divided, and a lock for each part.
+pub(crate) const AT_DIVISION: usize = HEAD;
+pub(crate) const MOST_PARTS: usize = 64;
+const LEASE: usize = 32;
+const LEASES: usize = 16 + MOST_PARTS * LEASE;
+
+/// Where the lock's word of a part lies.
+pub(crate) fn lease(part: usize) -> usize {
+    AT_DIVISION + 16 + part * LEASE + BEFORE_LOCK
+}
 
 const NAME: usize = 40;
 
@@ -99,7 +110,8 @@ impl Shape {
 
     /// Where the payload begins, counted from the head.
     pub(crate) fn payload(self) -> usize {
-        HEAD.next_multiple_of(self.align.max(1) as usize)
+        let table = if self.kind == Kind::Array { LEASES } else { 0 };
+        (HEAD + table).next_multiple_of(self.align.max(1) as usize)
     }
 
     /// Bytes of the whole object.
@@ -143,12 +155,14 @@ pub(crate) struct Object {
 
 impl Object {
     /// Fills in the head of a block that its maker has just taken, and holds it.
-    pub(super) fn begin(segment: Arc<Segment>, offset: usize, shape: Shape) -> Arc<Object> {
+    pub(super) fn begin(segment: Arc<Segment>, offset: usize, shape: Shape, block: Block) -> Arc<Object> {
         let word = |at: usize| segment.word(offset + at);
         let generation = (word(AT_GENERATION).load(Ordering::Relaxed) as u32).wrapping_add(1);
         let end = offset + shape.bytes().unwrap_or(HEAD);
-        // A block that is used again holds what was there before.
-        (offset + AT_SIZE..end).step_by(8).for_each(|at| segment.word(at).store(0, Ordering::Relaxed));
+        if block == Block::Used {
+            // It holds what was there before.
+            (offset + AT_SIZE..end).step_by(8).for_each(|at| segment.word(at).store(0, Ordering::Relaxed));
+        }
         word(AT_SIZE).store(shape.size, Ordering::Relaxed);
         word(AT_SHAPE).store(shape.word(), Ordering::Relaxed);
         let (index, bit) = place(segment.user());

@@ -21,6 +21,9 @@ pub enum LockError {
     /// One thread has taken an `RLock` four thousand million times.
     #[error("the lock is taken too often")]
     TooDeep,
+    /// The part belongs to an earlier division of its array.
+    #[error("the array has been divided anew, and this part is none of it any more")]
+    StalePart,
     /// More wait for one object than it has room for.
     #[error("too many threads wait for one shared object")]
     TooManyWaiters,

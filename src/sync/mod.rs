@@ -14,9 +14,12 @@
 //! **Outside of watertight's own ways** (a file, a socket of yours), a handle keeps nothing alive: the sender
 //! has to keep its own until the other side has opened it.
 
+mod array;
 mod atomic;
 mod barrier;
+mod chunk;
 mod condition;
+mod division;
 mod error;
 mod event;
 mod face;
@@ -32,8 +35,10 @@ mod shared;
 mod value;
 
 pub use crate::roster::{Party, Waiter, waiters};
+pub use array::{Array, ArrayGuard};
 pub use atomic::{Atomic, Integer};
 pub use barrier::{Barrier, BarrierError};
+pub use chunk::{Chunk, ChunkGuard, ChunkMut, ChunkMutGuard};
 pub use condition::Condition;
 pub use error::{Deadlock, HolderDied, LockError};
 pub use event::Event;
