@@ -151,6 +151,8 @@ pub(crate) struct Object {
     offset: usize,
     generation: u32,
     shape: Shape,
+    /// Where the payload begins, counted from the head.
+    payload_at: usize,
 }
 
 impl Object {
@@ -169,7 +171,8 @@ impl Object {
         word(AT_MASK + index * 8).store(bit, Ordering::Relaxed);
         word(AT_GENERATION).store(generation_word(generation, shape.kind), Ordering::Release);
         let window = segment.window(offset, end - offset);
-        let object = Arc::new(Object { window, offset, generation, shape, segment });
+        let object =
+            Arc::new(Object { window, offset, generation, shape, segment, payload_at: shape.payload() });
         object.segment.mark_start(offset, true);
         object.segment.objects().insert(offset, Arc::downgrade(&object));
         object
@@ -201,7 +204,7 @@ impl Object {
         hold(&segment, offset, handle)?;
         let window = segment.window(offset, bytes);
         let (generation, segment) = (handle.generation, Arc::clone(&segment));
-        let object = Object { window, segment, offset, generation, shape };
+        let object = Object { window, segment, offset, generation, shape, payload_at: shape.payload() };
         let object = Arc::new(object);
         objects.insert(offset, Arc::downgrade(&object));
         Ok(object)
@@ -220,6 +223,7 @@ impl Object {
         self.offset
     }
 
+    #[inline]
     pub(crate) fn shape(&self) -> Shape {
         self.shape
     }
@@ -239,17 +243,17 @@ impl Object {
     /// Where the payload lies in this process.
     #[inline]
     pub(crate) fn payload(&self) -> NonNull<u8> {
-        self.window.address(self.shape.payload(), self.shape.size as usize)
+        self.window.address(self.payload_at, self.shape.size as usize)
     }
 
     /// Copies payload bytes out.
     pub(crate) fn read(&self, at: usize, into: &mut [u8]) {
-        self.segment.read(self.offset + self.shape.payload() + at, into);
+        self.segment.read(self.offset + self.payload_at + at, into);
     }
 
     /// Copies bytes into the payload.
     pub(crate) fn write(&self, at: usize, from: &[u8]) {
-        self.segment.write(self.offset + self.shape.payload() + at, from);
+        self.segment.write(self.offset + self.payload_at + at, from);
     }
 
     /// How many users have died while they held this object, as far as that was noticed.

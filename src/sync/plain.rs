@@ -74,6 +74,59 @@ impl<T: Pod> DerefMut for Part<'_, T> {
     }
 }
 
+/// Exclusive access to one value in shared memory; given up when it is dropped.
+#[must_use = "the lock is given up when the guard is dropped"]
+pub(crate) struct One<'a, T: Pod> {
+    hold: Hold<'a>,
+    value: std::ptr::NonNull<T>,
+    element: PhantomData<&'a mut T>,
+}
+
+impl<'a, T: Pod> One<'a, T> {
+    /// The whole payload, under the lock that protects it.
+    ///
+    /// # Panics
+    /// If it is no `T`.
+    #[inline]
+    pub(super) fn new(hold: Hold<'a>) -> One<'a, T> {
+        let object = hold.shared().object();
+        let shape = object.shape();
+        let fits = shape.size == size_of::<T>() as u64 && shape.align as usize >= align_of::<T>();
+        assert!(fits, "another value than the object's");
+        let value = object.payload().cast();
+        One { hold, value, element: PhantomData }
+    }
+
+    pub(super) fn hold(&mut self) -> &mut Hold<'a> {
+        &mut self.hold
+    }
+
+    /// Who died while holding it.
+    pub(super) fn holder_died(&self) -> Option<HolderDied> {
+        self.hold.holder_died()
+    }
+}
+
+impl<T: Pod> Deref for One<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: `new` has checked size and alignment of the payload, which stays mapped as long as the hold
+        // borrows its object; any bytes are a `T`; and the lock that is held keeps every other guard of every
+        // process away from it.
+        unsafe { self.value.as_ref() }
+    }
+}
+
+impl<T: Pod> DerefMut for One<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as for `deref`, and `self` is borrowed mutably.
+        unsafe { self.value.as_mut() }
+    }
+}
+
 /// The integer that an object holds, as std's atomic.
 ///
 /// # Panics

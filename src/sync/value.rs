@@ -12,7 +12,7 @@ use crate::shm::object::{Kind, Shape};
 use super::error::LockError;
 use super::face::{guard, handle, lockable};
 use super::hold::{Abandoned, Hold};
-use super::plain::Part;
+use super::plain::One;
 use super::raw::Patience;
 use super::shared::Shared;
 
@@ -65,12 +65,12 @@ pub struct Value<T: Pod> {
 
 handle!(Value<T: Pod>, |shape| Some(shape) == Shape::of::<T>(Kind::Value, 1));
 lockable!(Value<T: Pod>, ValueGuard<'_, T>);
-guard!(ValueGuard<'_, T>, part.hold, T: Pod);
+guard!(ValueGuard<'_, T>, one.hold, T: Pod);
 
 /// A locked [`Value`]; the lock is given up when it is dropped.
 #[must_use = "the lock is given up when the guard is dropped"]
 pub struct ValueGuard<'a, T: Pod> {
-    part: Part<'a, T>,
+    one: One<'a, T>,
 }
 
 impl<T: Pod> Value<T> {
@@ -127,7 +127,7 @@ impl<T: Pod> Value<T> {
 
     #[inline]
     fn take_at_once(&self, location: &'static Location<'static>) -> Option<ValueGuard<'_, T>> {
-        Hold::at_once(&self.shared, location).map(|hold| ValueGuard { part: Part::new(hold, 0, 1) })
+        Hold::at_once(&self.shared, location).map(|hold| ValueGuard { one: One::new(hold) })
     }
 
     fn take(
@@ -137,7 +137,7 @@ impl<T: Pod> Value<T> {
         location: &'static Location<'static>,
     ) -> Result<Option<ValueGuard<'_, T>>, LockError> {
         let hold = Hold::take(&self.shared, patience, abandoned, location)?;
-        Ok(hold.map(|hold| ValueGuard { part: Part::new(hold, 0, 1) }))
+        Ok(hold.map(|hold| ValueGuard { one: One::new(hold) }))
     }
 }
 
@@ -146,13 +146,13 @@ impl<T: Pod> Deref for ValueGuard<'_, T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        &self.part[0]
+        &self.one
     }
 }
 
 impl<T: Pod> DerefMut for ValueGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
-        &mut self.part[0]
+        &mut self.one
     }
 }
