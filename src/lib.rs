@@ -67,6 +67,9 @@ compile_error!("watertight runs on Linux, on x86_64 and aarch64");
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
 mod error;
 mod keeper;
 mod link;

@@ -1,4 +1,5 @@
 //! What the documents say is there, is there.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -100,6 +101,8 @@ fn every_section_of_gotchas_names_a_test() {
 fn the_table_of_python_names_real_items() {
     let face = read("src/lib.rs")
         + &read("src/pool/mod.rs")
+        + &read("src/pool/life.rs")
+        + &read("src/pool/stats.rs")
         + &read("src/pool/handle.rs")
         + &read("src/process/mod.rs");
     let face =

@@ -1,5 +1,6 @@
 //! Every way to die is told truly. Each fault is a real one: the kernel's signal, the real exit, the real limit.
 #![allow(unsafe_code, clippy::undocumented_unsafe_blocks, reason = "real faults cannot be had safely")]
+#![allow(clippy::print_stdout, clippy::print_stderr, clippy::zombie_processes, reason = "tests of output")]
 
 use std::time::Duration;
 

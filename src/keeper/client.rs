@@ -15,13 +15,15 @@ pub(crate) struct Client {
     // Closed before the keeper may be ended by the last handle on it.
     socket: OwnedFd,
     keeper: Arc<Keeper>,
+    /// Held where this process has closed its own.
+    _standard_streams: Vec<OwnedFd>,
     /// Requests that found no room; the keeper is slow or stopped.
     waiting: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
 }
 
 impl Client {
-    pub(super) fn new(keeper: Arc<Keeper>, socket: OwnedFd) -> Client {
-        Client { socket, keeper, waiting: VecDeque::new() }
+    pub(super) fn new(keeper: Arc<Keeper>, socket: OwnedFd, standard_streams: Vec<OwnedFd>) -> Client {
+        Client { socket, keeper, _standard_streams: standard_streams, waiting: VecDeque::new() }
     }
 
     pub(crate) fn keeper(&self) -> &Arc<Keeper> {

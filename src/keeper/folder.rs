@@ -4,8 +4,8 @@
 //! keeper be killed; and should both die at one stroke, the next keeper finds it unlocked and sweeps it away.
 
 use std::fs::{self, DirBuilder, File};
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -14,13 +14,13 @@ use ipc_channel::ipc::IpcOneShotServer;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::link::command::Command;
-use crate::sys::{environment, fd};
+use crate::sys::{environment, fd, random};
 
 /// All folders of ours begin so.
 const PREFIX: &str = "watertight-";
 
-/// What ipc-channel puts below the folder, and the room that a socket's address has.
-const BELOW: usize = "/.tmpXXXXXX/socket".len();
+/// What an executed worker's number and ipc-channel put below the folder, and the room that a socket's address has.
+const BELOW: usize = "/ffffffff/.tmpXXXXXX/socket".len();
 const LONGEST_ADDRESS: usize = 107;
 
 /// The folder, while this process owns it.
@@ -51,7 +51,8 @@ impl Folder {
     }
 
     fn create_in(base: &Path) -> io::Result<Folder> {
-        let path = base.join(format!("{PREFIX}{:08x}", random() as u32));
+        // Two keepers that start in the same moment must not choose one name; nothing depends on its secrecy.
+        let path = base.join(format!("{PREFIX}{:08x}", random::number()? as u32));
         if path.as_os_str().as_bytes().len() + BELOW > LONGEST_ADDRESS {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path is too long for a socket"));
         }
@@ -69,6 +70,13 @@ impl Folder {
     /// Makes a command channel, whose temporary folder goes with it.
     pub(super) fn server(&self) -> io::Result<Server> {
         make_server(&self.path)
+    }
+
+    /// Makes a folder for another process to make a command channel in; `number` is never used twice.
+    pub(super) fn for_server(&self, number: u64) -> io::Result<ServerFolder> {
+        let path = self.path.join(format!("{number:x}"));
+        DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(ServerFolder(path))
     }
 
     /// Removes folders of ours whose owners are all dead.
@@ -94,10 +102,35 @@ impl Drop for Folder {
 }
 
 impl Server {
+    /// A copy of the socket that listens. Whoever holds it can connect, even if all others are dead.
+    pub(super) fn listener(&self) -> io::Result<OwnedFd> {
+        fd::copy_by_address(&self.name)
+    }
+
     /// In a forked worker: gives up a channel that belongs to another worker, without removing its folder.
     pub(super) fn forget_in_child(self) {
         std::mem::forget(self.server);
         fd::close_inherited(self.number);
+    }
+}
+
+/// A folder below ours for the command channel of an executed worker, who makes it and may die at any moment.
+pub(super) struct ServerFolder(PathBuf);
+
+impl ServerFolder {
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// In a forked worker: leaves the folder to those whose it is.
+    pub(super) fn forget_in_child(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for ServerFolder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -146,9 +179,4 @@ fn bases() -> Vec<PathBuf> {
     let variables = ["XDG_RUNTIME_DIR", "TMPDIR"].into_iter().filter_map(std::env::var_os);
     let fixed = ["/tmp", "/dev/shm", "/var/tmp"].map(PathBuf::from);
     variables.map(PathBuf::from).filter(|path| path.is_absolute()).chain(fixed).collect()
-}
-
-/// Two keepers that start in the same moment must not choose one name; nothing depends on its secrecy.
-fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
 }

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Once, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -28,6 +28,9 @@ use super::{folder, identity};
 
 /// How long an executable may take to greet. One that is not built with this library never does.
 const GREETING: Duration = Duration::from_secs(10);
+
+/// So many packets hold a list of tasks, 64 MiB in all.
+const MOST_PIECES: u32 = 1024;
 
 /// How often and how far apart to try again, when a keeper could not be started or was killed while starting.
 const RETRIES: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(200)];
@@ -64,6 +67,9 @@ pub(crate) struct Keeper {
     /// What its workers inherit if they are not told otherwise.
     environment: u64,
     working_directory: Option<PathBuf>,
+    /// Held where this process has closed its own.
+    _standard_streams: Vec<OwnedFd>,
+    buried: Once,
 }
 
 /// One keeper per executable per host.
@@ -75,10 +81,11 @@ impl Keeper {
         check_this_process(executable)?;
         let mut keepers = KEEPERS.lock().unwrap_or_else(PoisonError::into_inner);
         keepers.retain(|keeper| keeper.strong_count() > 0);
-        let running = keepers.iter().filter_map(Weak::upgrade);
-        if let Some(keeper) =
-            running.into_iter().find(|keeper| keeper.executable == *executable && keeper.is_alive())
-        {
+        let known: Vec<Arc<Keeper>> = keepers.iter().filter_map(Weak::upgrade).collect();
+        // Whoever still has a handle on a dead one keeps no zombie by it.
+        known.iter().for_each(|keeper| keeper.bury());
+        let fits = |keeper: &Arc<Keeper>| keeper.executable == *executable && keeper.is_alive();
+        if let Some(keeper) = known.into_iter().find(fits) {
             return Ok(keeper);
         }
         let keeper = Arc::new(start_with_retries(executable)?);
@@ -88,10 +95,11 @@ impl Keeper {
 
     /// Opens a client: what it starts ends with it.
     pub(crate) fn client(self: &Arc<Keeper>) -> io::Result<Client> {
+        let standard_streams = fd::take_closed_standard_streams()?;
         let (ours, theirs) = socket::pair()?;
         let control = self.control.as_ref().ok_or_else(|| io::Error::from(Errno::EPIPE))?;
         request::send(control.as_fd(), &Request::Open, &[theirs.as_fd()])?;
-        Ok(Client::new(Arc::clone(self), ours))
+        Ok(Client::new(Arc::clone(self), ours, standard_streams))
     }
 
     /// Whether it still runs.
@@ -138,6 +146,21 @@ impl Keeper {
         Tree { id: roster::tree(), guard: guard.unwrap_or_else(own) }
     }
 
+    /// Reaps it and removes its folder, if it has ended.
+    pub(crate) fn bury(&self) {
+        if self.is_alive() {
+            return;
+        }
+        self.buried.call_once(|| {
+            let status = spawn::reap_if_ours(self.pid);
+            if let Ok(path) = &self.hello.folder {
+                folder::remove_if_dead(path);
+            }
+            let stderr = self.stderr();
+            tracing::debug!(pid = self.pid.as_raw(), ?status, stderr, "keeper ended");
+        });
+    }
+
     /// What the keeper has written to stderr: the dynamic loader's complaints, or a constructor's.
     fn stderr(&self) -> String {
         read_available(&mut self.stderr.lock().unwrap_or_else(PoisonError::into_inner))
@@ -152,12 +175,7 @@ impl Drop for Keeper {
             let _ = pidfd::send_signal(self.process.as_fd(), crate::Signal::SIGKILL, pidfd::Scope::Process);
             let _ = pidfd::wait_for_end(self.process.as_fd(), None);
         }
-        let status = spawn::reap_if_ours(self.pid);
-        if let Ok(path) = &self.hello.folder {
-            folder::remove_if_dead(path);
-        }
-        let stderr = self.stderr();
-        tracing::debug!(pid = self.pid.as_raw(), ?status, stderr, "keeper ended");
+        self.bury();
     }
 }
 
@@ -204,10 +222,12 @@ struct Starting {
     stderr: File,
     environment: u64,
     working_directory: Option<PathBuf>,
+    standard_streams: Vec<OwnedFd>,
 }
 
 impl Starting {
     fn begin(executable: &Executable) -> Result<Starting, KeeperFailure> {
+        let standard_streams = fd::take_closed_standard_streams().map_err(KeeperFailure::System)?;
         let (control, theirs) = socket::pair().map_err(KeeperFailure::System)?;
         let own = pidfd::open(nix::unistd::getpid()).map_err(KeeperFailure::System)?;
         let (stderr, stderr_end) = fd::pipe().map_err(KeeperFailure::System)?;
@@ -225,7 +245,16 @@ impl Starting {
             KeeperFailure::System(error)
         })?;
         let executable = executable.clone();
-        Ok(Starting { executable, control, pid, process, stderr, environment, working_directory })
+        Ok(Starting {
+            executable,
+            control,
+            pid,
+            process,
+            stderr,
+            environment,
+            working_directory,
+            standard_streams,
+        })
     }
 
     fn greet(mut self) -> Result<Keeper, KeeperFailure> {
@@ -240,6 +269,8 @@ impl Starting {
                 stderr: Mutex::new(self.stderr),
                 environment: self.environment,
                 working_directory: self.working_directory,
+                _standard_streams: self.standard_streams,
+                buried: Once::new(),
             }),
             Err(failure) => {
                 let _ =
@@ -266,20 +297,8 @@ impl Starting {
                 Received::Empty => self.wait(deadline)?,
             }
         };
-        let mut tasks = Vec::new();
-        loop {
-            match request::receive::<Notice>(self.control.as_fd()).map_err(KeeperFailure::System)? {
-                Incoming::Message(Notice::Tasks { tasks: more, last }, _) => {
-                    tasks.extend(more);
-                    if last {
-                        return Ok((hello, tasks));
-                    }
-                }
-                Incoming::Message(..) => return Err(KeeperFailure::NoGreeting),
-                Incoming::End => return Err(KeeperFailure::ended()),
-                Incoming::Empty => self.wait(deadline)?,
-            }
-        }
+        let tasks = receive_tasks(self.control.as_fd(), || self.wait(deadline))?;
+        Ok((hello, tasks))
     }
 
     /// Waits for a packet or the process's end.
@@ -301,6 +320,29 @@ impl Starting {
             }
         }
     }
+}
+
+/// Receives the list of tasks, piece by piece. What answers with a list that does not end is no keeper.
+fn receive_tasks(
+    control: BorrowedFd<'_>,
+    mut wait: impl FnMut() -> Result<(), KeeperFailure>,
+) -> Result<Vec<TaskDescription>, KeeperFailure> {
+    let (mut tasks, mut pieces) = (Vec::new(), 0);
+    while pieces < MOST_PIECES {
+        match request::receive::<Notice>(control).map_err(KeeperFailure::System)? {
+            Incoming::Message(Notice::Tasks { tasks: more, last }, _) => {
+                pieces += 1;
+                tasks.extend(more);
+                if last {
+                    return Ok(tasks);
+                }
+            }
+            Incoming::Message(..) => return Err(KeeperFailure::NoGreeting),
+            Incoming::End => return Err(KeeperFailure::ended()),
+            Incoming::Empty => wait()?,
+        }
+    }
+    Err(KeeperFailure::NoGreeting)
 }
 
 fn execute(executable: &Executable, descriptors: [BorrowedFd<'_>; 5]) -> io::Result<Pid> {
@@ -334,4 +376,28 @@ fn read_available(pipe: &mut File) -> String {
     // It ends in `WouldBlock` or at the end; what came before stands in the buffer either way.
     let _ = pipe.take(64 * 1024).read_to_end(&mut bytes);
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_tasks_that_does_not_end_is_no_greeting() {
+        let (ours, theirs) = socket::pair().unwrap();
+        let flood = std::thread::spawn(move || {
+            let piece = || Notice::Tasks { tasks: Vec::new(), last: false };
+            // A full socket is tried again until its other end is gone.
+            loop {
+                match request::send(theirs.as_fd(), &piece(), &[]) {
+                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
+                    _ => {}
+                }
+            }
+        });
+        let received = receive_tasks(ours.as_fd(), || Ok(()));
+        assert!(matches!(received, Err(KeeperFailure::NoGreeting)));
+        drop(ours);
+        flood.join().unwrap();
+    }
 }

@@ -1,7 +1,7 @@
 //! From a fresh process to a worker: what it inherits, and the executed one's first steps.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::unistd::Pid;
@@ -11,7 +11,7 @@ use crate::link::request::{self, Incoming, Launch};
 use crate::link::token::{self, Token, WORKER_DOORBELL, WORKER_LANE, WORKER_SETUP};
 use crate::sys::{child, environment, fd, signal, socket, spawn};
 
-use super::folder::make_server;
+use super::folder::{Server, make_server};
 use super::server::CommandServer;
 
 /// What a worker gets from its keeper.
@@ -98,10 +98,13 @@ pub(crate) fn take_up() -> io::Result<Inheritance> {
     };
     child::die_with_parent(Pid::from_raw(setup.keeper));
     let server = match setup.launch.commands {
-        true => Some(make_server(&setup.folder)?).map(|server| (server.server, server.name)),
+        true => Some(make_server(&setup.folder)?),
         false => None,
     };
-    request::send(socket.as_fd(), &server.as_ref().map(|(_, name)| name.clone()), &[])?;
+    let listener = server.as_ref().map(Server::listener).transpose()?;
+    let listener: Vec<BorrowedFd<'_>> = listener.iter().map(AsFd::as_fd).collect();
+    request::send(socket.as_fd(), &server.as_ref().map(|server| server.name.clone()), &listener)?;
+    let server = server.map(|server| (server.server, server.name));
     signal::reset()?;
     let Launch { working_directory, limits, settings, .. } = &setup.launch;
     if let Some(folder) = working_directory {

@@ -3,27 +3,26 @@
 //! One thread, one epoll, no user code. After a fork the loop returns in the child with everything that a
 //! worker needs; all else that the child inherited is closed by then.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::signal::{SigSet, Signal as NixSignal, killpg};
+use nix::sys::signal::{SigSet, Signal as NixSignal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getpid};
+use rustc_hash::FxHashMap;
 
 use crate::link::command::Command;
 use crate::link::request::{self, Hello, Incoming, Launch, Notice, Request, StartMethod, Step};
 use crate::shm;
-use crate::sys::exit::{ExitStatus, ResourceUsage, reap};
 use crate::sys::fork::{Fork, SingleThreaded};
 use crate::sys::image::Image;
-use crate::sys::signal::Signal;
-use crate::sys::{child, pidfd, procfs};
+use crate::sys::{child, pidfd};
 use crate::task::registry;
 
+use super::children::{Child, Children, Ended};
 use super::folder::{Folder, Server};
 use super::launch::{self, Inheritance};
 
@@ -52,10 +51,9 @@ struct Keeper {
     /// Watched, never read.
     _host: OwnedFd,
     host_pid: u32,
-    clients: HashMap<u64, Client>,
+    clients: FxHashMap<u64, Client>,
     next_client: u64,
-    /// By pid.
-    children: HashMap<i32, Child>,
+    children: Children,
     /// A command channel made ahead of the next worker.
     spare: Option<Server>,
 }
@@ -64,17 +62,7 @@ struct Keeper {
 struct Client {
     socket: OwnedFd,
     /// Notices that found no room, in order.
-    waiting: VecDeque<(Notice, Option<OwnedFd>)>,
-}
-
-/// A worker.
-struct Child {
-    client: u64,
-    id: u32,
-    /// Kept listening until the host has connected, so that a connect can never fail.
-    server: Option<Server>,
-    /// An executed worker that has not yet told the name of its command channel.
-    setup: Option<OwnedFd>,
+    waiting: VecDeque<(Notice, Vec<OwnedFd>)>,
 }
 
 /// Serves until the host is gone.
@@ -82,18 +70,25 @@ pub(crate) fn serve(control: OwnedFd, host: OwnedFd) -> io::Result<Served> {
     child::lead_own_group();
     child::adopt_orphans();
     let mut keeper = Keeper::new(control, host)?;
-    keeper.greet()?;
     child::name_process("watertight");
+    keeper.greet()?;
     keeper.prepare_spare();
     if let Ok(folder) = &keeper.folder {
         folder.sweep();
     }
-    shm::name::sweep();
+    shm::name::sweep(None);
     loop {
         match keeper.wait_and_handle()? {
             Turn::Continue => {}
             Turn::End => {
-                keeper.end_all();
+                keeper.children.end_all();
+                // As is a roster that only dead workers had joined.
+                shm::name::sweep_of(keeper.host_pid);
+                // Workers that were hosts have keepers of their own, which were killed with the rest.
+                if let Ok(folder) = &keeper.folder {
+                    folder.sweep();
+                    shm::name::sweep(Some(folder.path()));
+                }
                 return Ok(Served::Finished);
             }
             Turn::Child(inheritance) => {
@@ -133,9 +128,9 @@ impl Keeper {
             control: Some(control),
             _host: host,
             host_pid: nix::unistd::getppid().as_raw() as u32,
-            clients: HashMap::new(),
+            clients: FxHashMap::default(),
             next_client: FIRST_CLIENT,
-            children: HashMap::new(),
+            children: Children::default(),
             spare: None,
         })
     }
@@ -218,7 +213,7 @@ impl Keeper {
 
     fn handle_event(&mut self, token: u64, events: EpollFlags) -> io::Result<Turn> {
         if !self.clients.contains_key(&token) {
-            self.finish_setup(token);
+            self.finish_setups();
             return Ok(Turn::Continue);
         }
         if events.contains(EpollFlags::EPOLLOUT) {
@@ -236,9 +231,9 @@ impl Keeper {
                     }
                 }
                 Ok(Incoming::Message(Request::Signal { id, signal, group }, _)) => {
-                    self.signal(token, id, signal, group);
+                    self.children.signal(token, id, signal, group);
                 }
-                Ok(Incoming::Message(Request::Connected { id }, _)) => self.let_go_of_server(token, id),
+                Ok(Incoming::Message(Request::Connected { id }, _)) => self.children.drop_channel(token, id),
                 Ok(Incoming::Message(Request::Open, _)) => {}
                 Ok(Incoming::Empty) => return Ok(Turn::Continue),
                 // A client that sends nonsense is a host that is not itself any more.
@@ -253,12 +248,7 @@ impl Keeper {
         if let Some(client) = self.clients.remove(&token) {
             let _ = self.epoll.delete(&client.socket);
         }
-        for (pid, child) in &mut self.children {
-            if child.client == token {
-                kill_group(*pid);
-                child.server = None;
-            }
-        }
+        self.children.kill_all_of(token);
     }
 
     /// Starts a worker. Comes back in the worker itself with what it inherits.
@@ -273,7 +263,7 @@ impl Keeper {
             }
             Err((step, error)) => {
                 let errno = error.raw_os_error().unwrap_or(Errno::EIO as i32);
-                self.notify(client, Notice::Failed { id, step, errno }, None);
+                self.notify(client, Notice::Failed { id, step, errno }, Vec::new());
                 None
             }
         }
@@ -294,13 +284,7 @@ impl Keeper {
         }
         let forks = launch.method == StartMethod::Fork;
         let Some(single_threaded) = self.single_threaded.as_ref().filter(|_| forks) else {
-            let (pid, setup) = launch::execute(&launch, &descriptors, folder.path())
-                .map_err(|error| (Step::Process, error))?;
-            let token = self.take_token();
-            let _ = self.epoll.add(&setup, EpollEvent::new(EpollFlags::EPOLLIN, token));
-            let child = Child { client, id: launch.id, server: None, setup: Some(setup) };
-            self.children.insert(pid.as_raw(), child);
-            return Ok(None);
+            return self.execute(client, &launch, &descriptors).map(|()| None);
         };
         let server = match launch.commands {
             true => Some(match self.spare.take() {
@@ -309,74 +293,85 @@ impl Keeper {
             }),
             false => None,
         };
+        let listener = server.as_ref().map(Server::listener).transpose();
+        let listener = listener.map_err(|error| (Step::CommandChannel, error))?;
         let keeper = getpid();
         match single_threaded.fork().map_err(|error| (Step::Process, error))? {
             Fork::Child => {
                 child::lead_own_group();
                 child::die_with_parent(keeper);
+                seed_random_numbers();
                 let server = server.map(|server| (server.server, server.name));
                 Ok(Some(Box::new(Inheritance { launch, descriptors, server })))
             }
             Fork::Parent(pid) => {
                 // Both sides set it, so that it is set whoever runs first.
                 let _ = nix::unistd::setpgid(pid, pid);
-                let name = server.as_ref().map(|server| server.name.clone());
-                let child = Child { client, id: launch.id, server, setup: None };
-                self.children.insert(pid.as_raw(), child);
-                self.tell_started(pid, name);
+                let (setup, folder) = (None, None);
+                self.children.insert(pid, Child { client, id: launch.id, setup, folder, connected: false });
+                let channel = server.as_ref().map(|server| server.name.clone()).zip(listener);
+                if let Some(server) = server {
+                    self.children.keep_server(client, launch.id, server);
+                }
+                self.tell_started(pid, channel);
                 Ok(None)
             }
         }
     }
 
-    fn tell_started(&mut self, pid: Pid, commands: Option<String>) {
-        let Some(child) = self.children.get(&pid.as_raw()) else { return };
+    /// Starts a worker by executing the file anew.
+    fn execute(
+        &mut self,
+        client: u64,
+        launch: &Launch,
+        descriptors: &[OwnedFd],
+    ) -> Result<(), (Step, io::Error)> {
+        let token = self.take_token();
+        let no_folder = |_: &io::Error| (Step::CommandChannel, io::Error::from(Errno::ENOENT));
+        let folder = self.folder.as_ref().map_err(no_folder)?;
+        let folder = folder.for_server(token).map_err(|error| (Step::CommandChannel, error))?;
+        let (pid, setup) =
+            launch::execute(launch, descriptors, folder.path()).map_err(|error| (Step::Process, error))?;
+        let _ = self.epoll.add(&setup, EpollEvent::new(EpollFlags::EPOLLIN, token));
+        let (setup, folder) = (Some(setup), Some(folder));
+        self.children
+            .insert(pid, Child { client, id: launch.id, setup, folder, connected: !launch.commands });
+        Ok(())
+    }
+
+    /// The host gets the name of the command channel, and the socket itself: with that in its hand a connect
+    /// cannot fail, whoever dies meanwhile.
+    fn tell_started(&mut self, pid: Pid, channel: Option<(String, OwnedFd)>) {
+        let Some(child) = self.children.get(pid) else { return };
+        let (commands, listener) = channel.unzip();
         let notice = Notice::Started { id: child.id, pid: pid.as_raw() as u32, commands };
         // Without a descriptor for it the host cannot wait for the worker alone; the keeper tells it all the
         // same when the worker ends.
         let process = pidfd::open(pid).ok();
-        self.notify(child.client, notice, process);
+        self.notify(child.client, notice, listener.into_iter().chain(process).collect());
     }
 
-    /// An executed worker has made its command channel, or has ended before.
-    fn finish_setup(&mut self, token: u64) {
-        let _ = token;
-        let ready: Vec<i32> =
-            self.children.iter().filter(|(_, child)| child.setup.is_some()).map(|(pid, _)| *pid).collect();
-        for pid in ready {
-            let Some(socket) = self.children.get(&pid).and_then(|child| child.setup.as_ref()) else {
-                continue;
-            };
-            match request::receive::<Option<String>>(socket.as_fd()) {
-                Ok(Incoming::Empty) => {}
-                Ok(Incoming::Message(name, _)) => {
-                    self.drop_setup(pid);
-                    self.tell_started(Pid::from_raw(pid), name);
-                }
-                // Its end is told when it is reaped.
-                Ok(Incoming::End) | Err(_) => self.drop_setup(pid),
+    /// Some executed worker has made its command channel, or has ended before.
+    fn finish_setups(&mut self) {
+        self.children.setting_up().into_iter().for_each(|pid| self.finish_setup_of(pid));
+    }
+
+    fn finish_setup_of(&mut self, pid: Pid) {
+        let Some(setup) = self.children.get(pid).and_then(|child| child.setup.as_ref()) else { return };
+        match request::receive::<Option<String>>(setup.as_fd()) {
+            Ok(Incoming::Empty) => {}
+            Ok(Incoming::Message(name, mut descriptors)) => {
+                self.drop_setup(pid);
+                self.tell_started(pid, name.zip(descriptors.pop()));
             }
+            // Its end is told when it is reaped.
+            Ok(Incoming::End) | Err(_) => self.drop_setup(pid),
         }
     }
 
-    fn drop_setup(&mut self, pid: i32) {
-        if let Some(setup) = self.children.get_mut(&pid).and_then(|child| child.setup.take()) {
+    fn drop_setup(&mut self, pid: Pid) {
+        if let Some(setup) = self.children.take_setup(pid) {
             let _ = self.epoll.delete(&setup);
-        }
-    }
-
-    fn signal(&mut self, client: u64, id: u32, signal: Signal, group: bool) {
-        let found = self.children.iter().find(|(_, child)| child.client == client && child.id == id);
-        let Some((&pid, _)) = found else { return };
-        // The child is not reaped yet, so the number is still its own.
-        let target = if group { -pid } else { pid };
-        crate::sys::signal::send(target, signal);
-    }
-
-    fn let_go_of_server(&mut self, client: u64, id: u32) {
-        let mut children = self.children.values_mut();
-        if let Some(child) = children.find(|child| child.client == client && child.id == id) {
-            child.server = None;
         }
     }
 
@@ -390,39 +385,30 @@ impl Keeper {
     }
 
     fn reap_all(&mut self) {
-        while let Some(pid) = dead_child() {
-            let known = self.children.contains_key(&pid);
-            if known {
-                // While the leader is not reaped, the group's number cannot be another's.
-                kill_group(pid);
+        while let Some(pid) = self.children.ended() {
+            // What an executed worker had to say comes before its end.
+            self.finish_setup_of(pid);
+            let Some(Ended { child, status, usage }) = self.children.reap(pid) else { continue };
+            if let Some(setup) = &child.setup {
+                let _ = self.epoll.delete(setup);
             }
-            let Ok((status, usage)) = reap(Pid::from_raw(pid)) else { continue };
-            if known {
-                self.tell_exited(pid, status, usage);
-            }
-        }
-    }
-
-    fn tell_exited(&mut self, pid: i32, status: ExitStatus, usage: ResourceUsage) {
-        self.drop_setup(pid);
-        if let Some(child) = self.children.remove(&pid) {
-            self.notify(child.client, Notice::Exited { id: child.id, status, usage }, None);
+            self.notify(child.client, Notice::Exited { id: child.id, status, usage }, Vec::new());
         }
     }
 
     /// Sends a notice, or queues it behind those that wait. Never blocks: a host that does not read delays
     /// its own news only.
-    fn notify(&mut self, token: u64, notice: Notice, descriptor: Option<OwnedFd>) {
+    fn notify(&mut self, token: u64, notice: Notice, descriptors: Vec<OwnedFd>) {
         if let Some(client) = self.clients.get_mut(&token) {
-            client.waiting.push_back((notice, descriptor));
+            client.waiting.push_back((notice, descriptors));
             self.flush(token);
         }
     }
 
     fn flush(&mut self, token: u64) {
         let Some(client) = self.clients.get_mut(&token) else { return };
-        while let Some((notice, descriptor)) = client.waiting.front() {
-            let descriptors: Vec<BorrowedFd<'_>> = descriptor.iter().map(AsFd::as_fd).collect();
+        while let Some((notice, descriptors)) = client.waiting.front() {
+            let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
             match request::send(client.socket.as_fd(), notice, &descriptors) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // A closed socket is seen by the next read.
@@ -441,47 +427,19 @@ impl Keeper {
         }
     }
 
-    /// Kills every group, then whoever else of the descendants is left, and waits for all.
-    fn end_all(&mut self) {
-        self.children.keys().for_each(|pid| kill_group(*pid));
-        self.wait_for_all();
-        // Their host is gone, so nothing of theirs is on its way to anybody.
-        self.children.keys().for_each(|pid| shm::name::sweep_of(*pid as u32));
-        // As is a roster that only dead workers had joined.
-        shm::name::sweep_of(self.host_pid);
-    }
-
-    fn wait_for_all(&self) {
-        loop {
-            // Orphans come to this process when their parents end, so in the end all are its children.
-            for entry in procfs::children(getpid()) {
-                crate::sys::signal::send(entry.pid.as_raw(), Signal::SIGKILL);
-            }
-            match waitid(Id::All, WaitPidFlag::WEXITED) {
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(_) => return,
-            }
-        }
-    }
-
     /// In a forked worker: gives up all that belongs to the keeper and to other workers.
     fn forget_in_child(self) {
         let Keeper { spare, children, .. } = self;
-        let servers = children.into_values().filter_map(|child| child.server);
-        spare.into_iter().chain(servers).for_each(Server::forget_in_child);
+        spare.into_iter().for_each(Server::forget_in_child);
+        children.forget_in_child();
     }
 }
 
-fn kill_group(pid: i32) {
-    let _ = killpg(Pid::from_raw(pid), NixSignal::SIGKILL);
-}
-
-/// A child that has ended and is not reaped.
-fn dead_child() -> Option<i32> {
-    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    match waitid(Id::All, flags) {
-        Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) => Some(pid.as_raw()),
-        Ok(_) | Err(_) => None,
+/// The names of temporary folders have drawn on a thread's random numbers, which a fork copies: without this, all
+/// workers would go on with the same ones. For the same reason there is no `RandomState` in a keeper.
+fn seed_random_numbers() {
+    if let Ok(seed) = crate::sys::random::number() {
+        fastrand::seed(seed);
     }
 }
 

@@ -107,7 +107,7 @@ impl<'a> BlackBox<'a> {
 }
 
 /// The panic without its backtrace, and with its message cut if it still does not fit.
-fn encode_within(panic: &Panic, room: usize) -> Vec<u8> {
+pub(crate) fn encode_within(panic: &Panic, room: usize) -> Vec<u8> {
     let mut panic = Panic { backtrace: None, ..panic.clone() };
     let mut line = Vec::new();
     while codec::encode(&panic, &mut line, &mut Vec::new(), room as u64).is_err() {

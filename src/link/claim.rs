@@ -142,19 +142,21 @@ impl Ledger {
         Ok(())
     }
 
+    /// Whether a result may come that says that its task's number ends in `number`: that of the oldest one.
+    #[inline]
+    pub(crate) fn expect(&self, number: u16) -> Result<(), Breach> {
+        match self.front() {
+            None => Err(Breach("a result came for a task that was not given")),
+            Some(front) if front as u16 != number => Err(Breach("a result came out of turn")),
+            Some(_) => Ok(()),
+        }
+    }
+
     /// The result of the oldest task has come, and says that its number ends in `number`.
     #[inline]
     pub(crate) fn settle(&mut self, number: u16) -> Result<(), Breach> {
-        let Some(front) = self.given.front_mut() else {
-            return Err(Breach("a result came for a task that was not given"));
-        };
-        if front.first as u16 != number {
-            return Err(Breach("a result came out of turn"));
-        }
-        front.first = front.first.wrapping_add(1);
-        if front.first == front.end {
-            self.given.pop_front();
-        }
+        self.expect(number)?;
+        self.settle_run(1);
         Ok(())
     }
 

@@ -27,6 +27,9 @@ use super::ring::Breach;
 /// Words at the head of a frame down, without the sizes of its parts.
 pub(crate) const DOWN_HEAD: usize = 5;
 
+/// The most bytes that a worker tells of a task that has no value, whatever the maximum for values is.
+pub(crate) const MAX_REPORT: u64 = 1 << 20;
+
 /// What a frame down holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DownKind {

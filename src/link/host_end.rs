@@ -5,15 +5,15 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use bytes::Bytes as Buffer;
-use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use crate::primitive::Doorbell;
 use crate::task::passengers;
 
-use super::frame::{DOWN_HEAD, DownHead, Measure, UpHead, UpKind};
+use super::frame::{DOWN_HEAD, DownHead, MAX_REPORT, Measure, UpHead, UpKind};
 use super::lane::Lane;
 use super::ring::{Breach, Consumer, Producer, Reservation, words_for};
 use super::stream::{Incoming, Outgoing};
@@ -26,8 +26,8 @@ const PIECE: usize = 2048;
 
 /// A reading of results under way.
 pub(crate) struct Reading {
-    /// Tasks that the worker had claimed when it began.
-    claimed: u32,
+    /// Tasks that the worker had claimed when it began. What it has committed is read even if that is a lie.
+    claimed: Result<u32, Breach>,
     /// Results read since.
     count: u32,
 }
@@ -35,7 +35,7 @@ pub(crate) struct Reading {
 /// The host's end.
 pub(crate) struct HostEnd {
     lane: Arc<Lane>,
-    doorbell: EventFd,
+    doorbell: Doorbell,
     producer: Producer,
     consumer: Consumer,
     ledger: super::claim::Ledger,
@@ -46,6 +46,8 @@ pub(crate) struct HostEnd {
     /// Tasks that stand in the ring and are not given yet.
     unpublished: u32,
     woke: bool,
+    /// Whatever is sent from now on goes nowhere.
+    shut: bool,
 }
 
 /// A frame that waits for room.
@@ -91,10 +93,9 @@ impl HostEnd {
     /// Makes a lane whose ring down has at least `down` words. Its descriptor is for the worker.
     pub(crate) fn create(name: &str, down: usize, largest_result: u64) -> io::Result<(HostEnd, OwnedFd)> {
         let (fd, lane) = Lane::create(name, down)?;
-        let doorbell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         let end = HostEnd {
             lane: Arc::new(lane),
-            doorbell,
+            doorbell: Doorbell::new()?,
             producer: Producer::default(),
             consumer: Consumer::default(),
             ledger: super::claim::Ledger::default(),
@@ -104,6 +105,7 @@ impl HostEnd {
             largest_result,
             unpublished: 0,
             woke: false,
+            shut: false,
         };
         Ok((end, fd))
     }
@@ -113,10 +115,9 @@ impl HostEnd {
         &self.lane
     }
 
-    /// Written by the worker when it rings. To be watched edge-triggered and never read: the worker shares
-    /// the open file, and could make a read block.
-    pub(crate) fn doorbell(&self) -> BorrowedFd<'_> {
-        self.doorbell.as_fd()
+    /// Rung by the worker.
+    pub(crate) fn doorbell(&self) -> &Doorbell {
+        &self.doorbell
     }
 
     /// How many of them it has begun, at the most; the first is the one that may be running.
@@ -133,6 +134,9 @@ impl HostEnd {
         parts: &[Buffer],
         keep: impl FnOnce() -> Buffer,
     ) -> Result<(), Breach> {
+        if self.shut {
+            return Ok(());
+        }
         head.first = self.ledger.next().wrapping_add(self.unpublished).wrapping_add(self.ungiven());
         head.line = line.len() as u64;
         if self.outbox.is_empty() && parts.is_empty() {
@@ -240,6 +244,11 @@ impl HostEnd {
         self.ledger.run().1 >= PLENTY
     }
 
+    /// Whether anything ever came from it.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.consumer.position() > 0
+    }
+
     /// The number of the task that is running, or will be next.
     pub(crate) fn front_number(&self) -> Option<u32> {
         self.ledger.front()
@@ -265,12 +274,22 @@ impl HostEnd {
         Ok(taken)
     }
 
+    /// Gives nothing more: what the worker has not claimed by now it never will, even if it is not as dead as was
+    /// told. Results can be read as before.
+    pub(crate) fn shut(&mut self) {
+        self.shut = true;
+        self.unpublished = 0;
+        self.outbox.clear();
+        // Should the word be scribbled on, the next reading finds it.
+        let _ = self.ledger.take_back(self.lane.claims());
+    }
+
     /// Begins to read results. What the worker has claimed by now bounds what it may have claimed at the end.
     pub(crate) fn begin_reading(&mut self) -> Result<Reading, Breach> {
         // A worker commits a result before it claims the next task, so of what it has claimed by now all
         // results but one are there for the look that follows.
         // With one task in flight there is nothing to compare, and the word would have to come from the worker.
-        let claimed = if self.ledger.is_single() { 0 } else { self.claimed()? };
+        let claimed = if self.ledger.is_single() { Ok(0) } else { self.claimed() };
         self.consumer.look(self.lane.up())?;
         Ok(Reading { claimed, count: 0 })
     }
@@ -298,7 +317,8 @@ impl HostEnd {
             self.consumer.peek(ring, self.consumer.available().min(PIECE), words);
             let before = at;
             while count < most
-                && let Some(end) = small_value(words, at, first.wrapping_add(count) as u16)
+                && let Some(end) =
+                    small_value(words, at, first.wrapping_add(count) as u16, self.largest_result)
             {
                 at = end;
                 count += 1;
@@ -310,6 +330,7 @@ impl HostEnd {
                 break;
             }
         }
+        self.lane.set_read(self.consumer.position());
         self.ledger.settle_run(count);
         reading.count += count;
         Ok(count)
@@ -327,6 +348,7 @@ impl HostEnd {
         }
         let whole = self.read_one(&lane, &mut take)?;
         self.consumer.release(lane.up());
+        self.lane.set_read(self.consumer.position());
         reading.count += u32::from(whole);
         Ok(whole)
     }
@@ -334,7 +356,7 @@ impl HostEnd {
     /// Ends a reading: wakes the worker if it waits for room, and checks that it ran one task at a time.
     pub(crate) fn end_reading(&mut self, reading: Reading) -> Result<(), Breach> {
         self.woke |= self.lane.worker_bell().ring();
-        match reading.claimed > reading.count + 1 {
+        match reading.claimed? > reading.count + 1 {
             true => Err(Breach("the worker claimed tasks out of turn")),
             false => Ok(()),
         }
@@ -355,8 +377,10 @@ impl HostEnd {
         let ring = lane.up();
         if self.incoming.is_none() {
             let head = UpHead::from_word(self.consumer.word(ring))?;
+            // Before its bytes are collected: nobody may wait for them.
+            self.ledger.expect(head.number)?;
             let words = words_for(head.line as usize);
-            if u64::from(head.line) > self.largest_result {
+            if u64::from(head.line) > self.largest(head.kind) {
                 return Err(Breach("a result is larger than the pool allows"));
             }
             if !head.measured && head.parts == 0 && words <= self.consumer.available() {
@@ -392,6 +416,10 @@ impl HostEnd {
         Ok(true)
     }
 
+    fn largest(&self, kind: UpKind) -> u64 {
+        if kind == UpKind::Value { self.largest_result } else { MAX_REPORT }
+    }
+
     fn arriving(&mut self, lane: &Lane, head: UpHead) -> Result<Arriving, Breach> {
         let ring = lane.up();
         if head.more() > self.consumer.available() {
@@ -402,7 +430,7 @@ impl HostEnd {
         let sizes: Vec<u64> =
             std::iter::once(u64::from(head.line)).chain((0..head.parts).map(|_| word())).collect();
         let total = sizes.iter().try_fold(0_u64, |sum, size| sum.checked_add(*size));
-        if total.is_none_or(|total| total > self.largest_result) {
+        if total.is_none_or(|total| total > self.largest(head.kind)) {
             return Err(Breach("a result is larger than the pool allows"));
         }
         let body = Incoming::new(sizes.into_iter().map(|size| size as usize));
@@ -413,11 +441,11 @@ impl HostEnd {
 /// Where the small value of task `number` ends that begins at `at`; `None` for anything else, which is looked
 /// at on its own then.
 #[inline]
-fn small_value(words: &[u64], at: usize, number: u16) -> Option<usize> {
+fn small_value(words: &[u64], at: usize, number: u16, largest: u64) -> Option<usize> {
     let head = UpHead::from_word(*words.get(at)?).ok()?;
     let end = at + 1 + words_for(head.line as usize);
-    let small = head.kind == UpKind::Value && head.more() == 0 && end <= words.len();
-    (small && head.number == number).then_some(end)
+    let small = head.kind == UpKind::Value && head.more() == 0 && u64::from(head.line) <= largest;
+    (small && head.number == number && end <= words.len()).then_some(end)
 }
 
 /// The lines of the small values that `read_run` copied.

@@ -1,18 +1,4 @@
-//! The memory that one worker shares with its host: where everything lies.
-//!
-//! | words | what | written by |
-//! |---|---|---|
-//! | 0–2 | magic and version, words of the ring down, words of the ring up | host, once |
-//! | 16 | the claim word | both |
-//! | 17, 48 | head and tail of the ring down | host, worker |
-//! | 64, 80 | head and tail of the ring up | worker, host |
-//! | 96, 112 | bell of the worker, bell of the host (their lower halves) | both |
-//! | 113 | from which task on the host wants to be rung | host |
-//! | 128–639 | the black box (`black_box.rs`) | worker |
-//! | from 1024 | ring down, then ring up | host, worker |
-//!
-//! What two sides write often lies 128 bytes apart, so that they do not fight for a cache line. The claim word and
-//! the head of the ring down lie together, because the host writes them together and the worker wants both.
+//! The memory that one worker shares with its host, seen as what its words are.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -23,31 +9,24 @@ use crate::sys::memory::{self, Mapping};
 use super::bell::Bell;
 use super::black_box::BlackBox;
 use super::claim::ClaimWord;
+use super::layout::{
+    BLACK_BOX, BLACK_BOX_END, CLAIM, DOWN_AHEAD, DOWN_BEHIND, HOST_BELL, HOST_MARK, RINGS, UP_AHEAD,
+    UP_BEHIND, WORKER_BELL,
+};
 use super::ring::RingView;
 
+pub(crate) use super::layout::RING_WORDS;
+
 const MAGIC: u64 = 0x5754_4c41_4e45_0001;
-
-const CLAIM: usize = 16;
-const DOWN_AHEAD: usize = 17;
-const DOWN_BEHIND: usize = 48;
-const UP_AHEAD: usize = 64;
-const UP_BEHIND: usize = 80;
-const WORKER_BELL: usize = 96;
-const HOST_BELL: usize = 112;
-const HOST_MARK: usize = 113;
-const BLACK_BOX: usize = 128;
-const BLACK_BOX_END: usize = 640;
-const RINGS: usize = 1024;
-
-/// Words of each ring: 256 KiB.
-pub(crate) const RING_WORDS: usize = 32 * 1024;
 
 /// A lane in this process's memory.
 pub(crate) struct Lane {
     mapping: Mapping,
     down: usize,
     up: usize,
-    /// Of this process alone: where the worker's reading stood when the host found no room, or `NO_WAIT`.
+    /// Of this process alone: how far the host has read; its word in the lane is for the worker.
+    read: AtomicU64,
+    /// Likewise: where the worker's reading stood when the host found no room, or `NO_WAIT`.
     awaited: AtomicU64,
 }
 
@@ -63,7 +42,7 @@ impl Lane {
         words[1].store(down as u64, Ordering::Relaxed);
         words[2].store(up as u64, Ordering::Relaxed);
         words[0].store(MAGIC, Ordering::Release);
-        Ok((fd, Lane { mapping, down, up, awaited: AtomicU64::new(NO_WAIT) }))
+        Ok((fd, Lane::new(mapping, down, up)))
     }
 
     /// Worker: maps the lane that the host made.
@@ -79,7 +58,11 @@ impl Lane {
                 "the shared memory is no lane of this version",
             ));
         }
-        Ok(Lane { mapping, down, up, awaited: AtomicU64::new(NO_WAIT) })
+        Ok(Lane::new(mapping, down, up))
+    }
+
+    fn new(mapping: Mapping, down: usize, up: usize) -> Lane {
+        Lane { mapping, down, up, read: AtomicU64::new(0), awaited: AtomicU64::new(NO_WAIT) }
     }
 
     /// From host to worker.
@@ -103,12 +86,17 @@ impl Lane {
     /// asked by any thread.
     #[inline]
     pub(crate) fn has_news(&self) -> bool {
-        let (up, down) = (self.up(), self.down());
-        if up.head.load(Ordering::Relaxed) != up.tail.load(Ordering::Relaxed) {
+        if self.up().head.load(Ordering::Relaxed) != self.read.load(Ordering::Relaxed) {
             return true;
         }
         let awaited = self.awaited.load(Ordering::Relaxed);
-        awaited != NO_WAIT && down.tail.load(Ordering::Relaxed) != awaited
+        awaited != NO_WAIT && self.down().tail.load(Ordering::Relaxed) != awaited
+    }
+
+    /// Host: has read up to there.
+    #[inline]
+    pub(super) fn set_read(&self, position: u64) {
+        self.read.store(position, Ordering::Relaxed);
     }
 
     /// Host: the worker's reading stood there, and there was no room; or all has been written.

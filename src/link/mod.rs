@@ -13,9 +13,15 @@ pub(crate) mod command;
 pub(crate) mod frame;
 pub(crate) mod host_end;
 pub(crate) mod lane;
+pub(crate) mod layout;
 pub(crate) mod patience;
 pub(crate) mod request;
 pub(crate) mod ring;
 pub(crate) mod stream;
 pub(crate) mod token;
 pub(crate) mod worker_end;
+
+#[cfg(test)]
+mod fuzz;
+#[cfg(test)]
+mod test;

@@ -109,7 +109,8 @@ pub(crate) enum Role {
 pub(crate) enum Notice {
     /// A piece of the list of tasks, before anything else.
     Tasks { tasks: Vec<TaskDescription>, last: bool },
-    /// A worker's process exists; the descriptor is its pidfd. The name is of its command channel.
+    /// A worker's process exists. The name is of its command channel, whose socket is the first descriptor then;
+    /// the last one is the process's pidfd, if there could be one.
     Started { id: u32, pid: u32, commands: Option<String> },
     /// A worker's process could not be made.
     Failed { id: u32, step: Step, errno: i32 },
@@ -210,7 +211,9 @@ pub(crate) enum Incoming<T> {
 pub(crate) fn receive<T: for<'de> Deserialize<'de> + 'static>(
     socket: BorrowedFd<'_>,
 ) -> io::Result<Incoming<T>> {
-    let mut buffer = vec![0; MAX_PACKET];
+    // Most messages are short, and a buffer for the largest would be many pages to touch after each fork.
+    let Some(length) = socket::next_length(socket)? else { return Ok(Incoming::Empty) };
+    let mut buffer = vec![0; length.min(MAX_PACKET)];
     match socket::receive(socket, &mut buffer)? {
         Received::Packet(length, descriptors) => {
             let message = codec::decode(&buffer[..length], Vec::new())

@@ -170,6 +170,12 @@ impl Consumer {
         self.head
     }
 
+    /// How far it has read.
+    #[inline]
+    pub(crate) fn position(&self) -> u64 {
+        self.tail
+    }
+
     /// Reads one word.
     ///
     /// # Panics

@@ -3,11 +3,10 @@
 //! The worker trusts its host; a breach here is a bug of ours, and ends the process.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes as Buffer;
-use nix::sys::eventfd::EventFd;
 
+use crate::primitive::{AtomicBool, Doorbell, Ordering};
 use crate::task::passengers::is_list;
 use crate::task::shared;
 
@@ -18,9 +17,9 @@ use super::ring::{Breach, Consumer, Producer, words_for};
 use super::stream::{Incoming, Outgoing};
 
 /// The worker's end.
-pub(crate) struct WorkerEnd {
-    lane: &'static Lane,
-    doorbell: EventFd,
+pub(crate) struct WorkerEnd<'l> {
+    lane: &'l Lane,
+    doorbell: Doorbell,
     producer: Producer,
     consumer: Consumer,
     patience: Patience,
@@ -67,9 +66,9 @@ impl Line {
     }
 }
 
-impl WorkerEnd {
-    /// Takes the worker's end of a lane; both are in use until the process ends.
-    pub(crate) fn new(lane: &'static Lane, doorbell: EventFd) -> WorkerEnd {
+impl<'l> WorkerEnd<'l> {
+    /// Takes the worker's end of a lane.
+    pub(crate) fn new(lane: &'l Lane, doorbell: Doorbell) -> WorkerEnd<'l> {
         WorkerEnd {
             lane,
             doorbell,
@@ -105,6 +104,8 @@ impl WorkerEnd {
     pub(crate) fn next(&mut self, retire: &AtomicBool) -> Result<bool, Breach> {
         let lane = self.lane;
         loop {
+            // Looked at before the claim: what was given before the host said so is open by now.
+            let retiring = retire.load(Ordering::Acquire);
             let claimed = lane.claims().claim();
             // The last commit is told now: a claim is the barrier that has to stand before a look at the bell.
             match claimed {
@@ -115,7 +116,7 @@ impl WorkerEnd {
             if let Some(number) = claimed {
                 return self.find(number).map(|()| true);
             }
-            if retire.load(Ordering::Acquire) {
+            if retiring {
                 return Ok(false);
             }
             self.wait(|| lane.claims().has_open() || retire.load(Ordering::Acquire));
@@ -294,8 +295,7 @@ impl WorkerEnd {
 
     #[cold]
     fn write_doorbell(&mut self) {
-        // It cannot fail: the descriptor is ours, and the counter is far from full.
-        let _ = self.doorbell.write(1);
+        self.doorbell.ring();
         self.woke = true;
     }
 

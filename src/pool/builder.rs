@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Kind};
 use crate::keeper::handle::{Executable, Keeper};
+use crate::link::command;
 use crate::link::request::StartMethod;
 use crate::process::child::Job as FirstJob;
 use crate::sys::cpu::cpu_count;
@@ -290,6 +291,7 @@ impl PoolBuilder {
         self.check()?;
         let PoolBuilder { options, executable, initializer } = self;
         let initializer = initializer.transpose()?;
+        command::prepare().map_err(|error| Error::system("make a command channel", error))?;
         let keeper = Keeper::of(&executable)?;
         if initializer.is_some() && !keeper.is_same_build() {
             return Err(Kind::Option("an initializer needs workers of the same executable".to_owned()).into());
@@ -308,7 +310,7 @@ impl PoolBuilder {
         let mut first = Vec::new();
         let machine = Machine::new(config, Instant::now(), &mut first);
         let mut state = State::new(machine, options.limits, options.measured);
-        state.deferred.extend(first);
+        state.begin(first);
         let core = Arc::new(Core::new(state)?);
         let mut driver = Driver::new(Arc::clone(&core), options.clone(), executable, initializer, client)
             .map_err(|error| Error::system("make a pool", error))?;

@@ -17,7 +17,7 @@ thread_local! {
     static IS_CALLBACK_THREAD: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
-/// Whether the calling thread runs a callback.
+/// Whether the calling thread runs a callback now.
 pub(super) fn is_callback_thread() -> bool {
     IS_CALLBACK_THREAD.get()
 }
@@ -58,16 +58,18 @@ fn start() -> Option<(Sender<Job>, JoinHandle<()>)> {
     let (sender, receiver) = channel::<Job>();
     let body = move || {
         signal::block_all_in_this_thread();
-        IS_CALLBACK_THREAD.set(true);
         receiver.into_iter().for_each(run);
     };
     let thread = std::thread::Builder::new().name("watertight-callbacks".to_owned()).spawn(body);
     thread.ok().map(|thread| (sender, thread))
 }
 
-fn run(job: Job) {
+/// Calls the callback of a job, on this thread.
+pub(super) fn run(job: Job) {
     let Some(completion) = job.completion else { return };
+    let before = IS_CALLBACK_THREAD.replace(true);
     if catch_unwind(AssertUnwindSafe(|| completion(job.mailbox))).is_err() {
         tracing::error!(task = &*job.task, "a completion callback panicked");
     }
+    IS_CALLBACK_THREAD.set(before);
 }

@@ -76,6 +76,8 @@ where
                 self.send(core, encoder, first);
             }
         }
+        // An input that knows its length need not be asked for more than it has.
+        self.exhausted |= self.inputs.size_hint().1 == Some(0);
         if self.exhausted {
             self.with(core, State::seal);
         }

@@ -14,6 +14,7 @@ use crate::task::context::Progress;
 use crate::task::error::TaskError;
 
 use super::batch::Name;
+use super::callbacks;
 use super::core::{Core, Role};
 use super::job::Mailbox;
 use super::machine::{Event, JobKey};
@@ -73,7 +74,10 @@ impl Submission {
         let mut state = self.core.lock();
         let task = self.task.clone();
         state.complete_with(self.job, Box::new(move |mailbox| completion(mailbox, &task)));
+        // A pool that has come to its end has no thread for it any more.
+        let late = if state.ended { std::mem::take(&mut state.finished) } else { Vec::new() };
         self.core.release(state);
+        late.into_iter().for_each(callbacks::run);
     }
 
     fn poll(&self, context: &mut Context<'_>) -> Poll<Mailbox> {
@@ -176,7 +180,8 @@ macro_rules! handle {
             }
 
             /// Has `callback` called with the result when it comes, on a thread that the pool keeps for
-            /// that. It may take its time, and submit more; a panic in it ends nothing else.
+            /// that, or at once if the pool has come to its end. It may take its time, and submit more; a
+            /// panic in it ends nothing else.
             pub fn on_complete(self, callback: impl FnOnce($output) + Send + 'static) {
                 self.submission.on_complete(move |mailbox, task| callback($collect(mailbox, task)));
             }

@@ -123,7 +123,7 @@ where
             return;
         }
         let room = (self.read + self.buffer).saturating_sub(self.feed.pulled);
-        let appetite = self.core.lock().machine.appetite().min(room);
+        let appetite = self.core.lock().appetite(self.feed.job).min(room);
         // One by one: an input that is held back while the next one is slow to come would be late.
         for _ in 0..appetite {
             if self.feed.exhausted {
@@ -139,7 +139,7 @@ where
             (self.feed.job, self.feed.exhausted, self.read + self.buffer > self.feed.pulled);
         let mailbox = &mut self.mailbox;
         let news = self.core.wait(job, deadline, Role::Returning, |state| {
-            let hungry = !exhausted && room && state.machine.appetite() > 0;
+            let hungry = !exhausted && room && state.has_appetite(job);
             let ended = state.ended;
             let job = state.jobs.get_mut(&job)?;
             let news = hungry || !job.mailbox.is_empty() || job.is_complete() || ended;

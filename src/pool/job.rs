@@ -7,6 +7,7 @@ use bytes::Bytes as Buffer;
 
 use crate::link::frame::Measure;
 use crate::link::host_end::lines;
+use crate::sys::clock::monotonic_nanos;
 use crate::task::error::TaskError;
 
 use super::batch::Name;
@@ -20,11 +21,24 @@ pub(super) enum Content<'a> {
 }
 
 /// What is told of a task that was measured.
+#[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "only the command line measures"))]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts {
     pub(crate) attempt: u32,
     pub(crate) pid: u32,
     pub(crate) measure: Option<Measure>,
+}
+
+impl Facts {
+    /// Of a task that has just failed.
+    pub(super) fn of_failure(error: &TaskError) -> Facts {
+        let measure = error.elapsed().map(|elapsed| {
+            let elapsed = elapsed.as_nanos() as u64;
+            let start = monotonic_nanos().saturating_sub(elapsed);
+            Measure { start, elapsed, max_rss: error.usage().map_or(0, |usage| usage.max_rss) }
+        });
+        Facts { attempt: error.attempt().0, pid: error.pid().unwrap_or(0), measure }
+    }
 }
 
 /// Outcomes that nobody has taken yet.

@@ -6,7 +6,7 @@ use crate::task::arguments::Transfer;
 use crate::task::error::TaskError;
 
 use super::job::Mailbox;
-use super::outcome::{decode_all, terminated};
+use super::sorted::Sorted;
 
 /// Some tasks of a `map` failed. Holds the outcomes of all, the values of the others included.
 ///
@@ -83,47 +83,14 @@ impl<R> From<MapError<R>> for crate::Error {
     }
 }
 
-/// Outcomes that come in any order, put in the order of their inputs.
-pub(super) struct Sorted<R> {
-    outcomes: Vec<Option<Result<R, TaskError>>>,
-    failed: usize,
-}
-
-impl<R: Transfer> Sorted<R> {
-    pub(super) fn new() -> Sorted<R> {
-        Sorted { outcomes: Vec::new(), failed: 0 }
+impl<R> MapError<R> {
+    /// The pool does not take the task at all.
+    pub(super) fn refused(error: TaskError) -> MapError<R> {
+        MapError { outcomes: vec![Err(error.clone())], first: error, failed: 1 }
     }
 
-    pub(super) fn take(&mut self, mailbox: &mut Mailbox, task: &str) {
-        decode_all(mailbox, task, |index, outcome| {
-            let index = index as usize;
-            self.failed += usize::from(outcome.is_err());
-            match index.cmp(&self.outcomes.len()) {
-                std::cmp::Ordering::Equal => self.outcomes.push(Some(outcome)),
-                std::cmp::Ordering::Less => self.outcomes[index] = Some(outcome),
-                std::cmp::Ordering::Greater => {
-                    self.outcomes.resize_with(index, || None);
-                    self.outcomes.push(Some(outcome));
-                }
-            }
-        });
-    }
-
-    /// The outcomes of `count` inputs.
-    pub(super) fn finish(mut self, count: u64, task: &str) -> Vec<Result<R, TaskError>> {
-        self.outcomes.resize_with(count as usize, || None);
-        let missing = |index: usize| Err(terminated(task, Some(index as u64)));
-        let outcomes = self.outcomes.into_iter().enumerate();
-        outcomes.map(|(index, outcome)| outcome.unwrap_or_else(|| missing(index))).collect()
-    }
-
-    /// All values of `count` inputs, or all outcomes if there is an error among them.
-    pub(super) fn into_values(self, count: u64, task: &str) -> Result<Vec<R>, MapError<R>> {
-        let complete = self.failed == 0 && self.outcomes.len() as u64 == count;
-        if complete && self.outcomes.iter().all(Option::is_some) {
-            return Ok(self.outcomes.into_iter().flatten().flatten().collect());
-        }
-        let outcomes = self.finish(count, task);
+    /// The values, if all outcomes are values.
+    pub(super) fn check(outcomes: Vec<Result<R, TaskError>>) -> Result<Vec<R>, MapError<R>> {
         let failed = outcomes.iter().filter(|outcome| outcome.is_err()).count();
         match outcomes.iter().find_map(|outcome| outcome.as_ref().err()) {
             None => Ok(outcomes.into_iter().flatten().collect()),
@@ -132,13 +99,6 @@ impl<R: Transfer> Sorted<R> {
                 Err(MapError { outcomes, first, failed })
             }
         }
-    }
-}
-
-impl<R> MapError<R> {
-    /// The pool does not take the task at all.
-    pub(super) fn refused(error: TaskError) -> MapError<R> {
-        MapError { outcomes: vec![Err(error.clone())], first: error, failed: 1 }
     }
 }
 

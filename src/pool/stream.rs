@@ -10,123 +10,159 @@ use crate::task::error::{TaskError, TaskErrorKind};
 use super::Pool;
 use super::batch::{Encoder, Function, TaskOptions};
 use super::core::{Core, Role};
-use super::job::{Content, Facts, Mailbox};
+pub(crate) use super::job::Facts;
+use super::job::{Content, Mailbox};
 use super::machine::{Event, JobKey};
+use super::state::State;
 
-/// A stream of calls of one task. Submitted calls are numbered from 0.
-pub(crate) struct JsonCalls {
+/// What both ends of a stream know.
+struct Stream {
     core: Arc<Core>,
     job: JobKey,
+    /// How far submission may run ahead of what the receiver has released.
+    buffer: u64,
+    released: AtomicU64,
+    /// Nothing more is submitted. Changes under the pool's lock.
+    stopped: AtomicBool,
+}
+
+/// The end that submits. Calls are numbered from 0; those that are added travel together at the next `flush`.
+pub(crate) struct JsonFeed {
+    stream: Arc<Stream>,
     function: Function,
     options: TaskOptions,
-    /// How far submission may run ahead of `received`.
-    buffer: u64,
-    submitted: AtomicU64,
-    received: AtomicU64,
-    stopped: AtomicBool,
+    encoder: Encoder,
+    /// Calls that were flushed.
+    submitted: u64,
+}
+
+/// The end that receives. Dropped, it cancels what is not done.
+pub(crate) struct JsonOutcomes {
+    stream: Arc<Stream>,
 }
 
 /// What became of one call.
 pub(crate) struct Record {
     pub(crate) number: u64,
-    /// JSON, or why there is none.
+    /// JSON as the worker wrote it, or why there is none.
     pub(crate) outcome: Result<Vec<u8>, TaskError>,
     pub(crate) facts: Option<Facts>,
 }
 
 impl Pool {
     /// Opens a stream of calls of the task that `name` means.
-    pub(crate) fn json_calls(&self, name: &str) -> Result<JsonCalls, Error> {
+    pub(crate) fn json_calls(&self, name: &str) -> Result<(JsonFeed, JsonOutcomes), Error> {
         let function = self.named(name, Coding::Json)?;
         let mut state = self.core.lock();
         self.core.check_open(&state)?;
         let job = state.open(function.name.clone());
         drop(state);
-        Ok(JsonCalls {
+        let stream = Arc::new(Stream {
             core: Arc::clone(&self.core),
             job,
-            function,
-            options: self.task_options(),
             buffer: self.options.buffer as u64,
-            submitted: AtomicU64::new(0),
-            received: AtomicU64::new(0),
+            released: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
-        })
+        });
+        let options = self.task_options();
+        let feed = JsonFeed {
+            stream: Arc::clone(&stream),
+            function,
+            options,
+            encoder: Encoder::default(),
+            submitted: 0,
+        };
+        Ok((feed, JsonOutcomes { stream }))
     }
 }
 
-impl JsonCalls {
-    /// Submits one call, a JSON array of arguments, when there is room for it. False if the stream was
-    /// stopped or the pool is gone, and the call is not submitted. For one thread.
-    pub(crate) fn submit(&self, arguments: &[u8]) -> bool {
-        if !self.wait_for_room() {
-            return false;
-        }
-        let number = self.submitted.fetch_add(1, Ordering::Relaxed);
-        let mut encoder = Encoder::default();
-        encoder.push_json(arguments);
-        let mut state = self.core.lock();
-        state.submit(encoder.finish(self.job, self.function.clone(), number, self.options));
-        self.core.release(state);
-        true
+impl Stream {
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
     }
 
-    /// Takes a number for a call whose input is no call at all, and tells why as its outcome.
-    pub(crate) fn reject(&self, kind: TaskErrorKind) -> bool {
-        if !self.wait_for_room() {
-            return false;
-        }
-        let number = self.submitted.fetch_add(1, Ordering::Relaxed);
+    fn with(&self, act: impl FnOnce(&mut State)) {
         let mut state = self.core.lock();
-        state.reject(self.job, number, kind);
+        act(&mut state);
         self.core.release(state);
-        true
     }
+}
 
-    fn wait_for_room(&self) -> bool {
-        let room = self.core.wait(self.job, None, Role::None, |state| {
-            if self.stopped.load(Ordering::Relaxed) || state.ended {
-                return Some(false);
+impl JsonFeed {
+    /// Waits until calls may be added, and says how many; 0 if the stream was stopped or the pool is gone.
+    pub(crate) fn room(&self) -> u64 {
+        let stream = &*self.stream;
+        let room = stream.core.wait(stream.job, None, Role::None, |state| {
+            if stream.is_stopped() || state.ended {
+                return Some(0);
             }
-            let ahead = self.submitted.load(Ordering::Relaxed) - self.received.load(Ordering::Relaxed);
-            (ahead < self.buffer && state.machine.appetite() > 0).then_some(true)
+            let ahead = self.submitted - stream.released.load(Ordering::Relaxed);
+            let room = stream.buffer.saturating_sub(ahead);
+            (room > 0 && state.has_appetite(stream.job)).then(|| room.min(state.appetite(stream.job)))
         });
-        room.unwrap_or(false)
+        room.unwrap_or(0)
     }
 
-    /// Nothing more will be submitted; `receive` comes to an end.
-    pub(crate) fn finish(&self) {
-        let mut state = self.core.lock();
-        state.seal(self.job);
-        self.core.release(state);
+    /// The number of the next call.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.submitted + u64::from(self.encoder.count())
     }
 
-    /// Submits nothing more, from now on; what was submitted is done.
-    pub(crate) fn stop(&self) {
-        self.stopped.store(true, Ordering::Relaxed);
-        self.finish();
+    /// Adds a call: a JSON array of arguments.
+    pub(crate) fn call(&mut self, arguments: &[u8]) {
+        self.encoder.push_json(arguments);
     }
 
-    /// Cancels what is not done.
-    pub(crate) fn cancel(&self) {
-        self.stop();
-        let mut state = self.core.lock();
-        state.drain_all();
-        state.run(Event::Cancel { job: self.job });
-        self.core.release(state);
+    /// Gives the next number to an input that is no call at all, and tells why as its outcome.
+    pub(crate) fn reject(&mut self, kind: TaskErrorKind) {
+        self.flush();
+        let number = self.submitted;
+        self.stream.with(|state| {
+            if !self.stream.is_stopped() {
+                state.reject(self.stream.job, number, kind);
+            }
+        });
+        self.submitted += 1;
     }
 
-    /// How many calls were submitted so far.
-    pub(crate) fn submitted(&self) -> u64 {
-        self.submitted.load(Ordering::Relaxed)
+    /// Bytes of the calls that were added.
+    pub(crate) fn bytes(&self) -> usize {
+        self.encoder.bytes()
     }
 
+    /// Submits what was added, unless the stream was stopped.
+    pub(crate) fn flush(&mut self) {
+        if self.encoder.is_empty() {
+            return;
+        }
+        let encoder = std::mem::take(&mut self.encoder);
+        let count = u64::from(encoder.count());
+        let batch = encoder.finish(self.stream.job, self.function.clone(), self.submitted, self.options);
+        self.stream.with(|state| {
+            if !self.stream.is_stopped() {
+                state.submit(batch);
+            }
+        });
+        self.submitted += count;
+    }
+}
+
+impl Drop for JsonFeed {
+    /// Nothing more will be submitted: the outcomes come to an end.
+    fn drop(&mut self) {
+        self.flush();
+        self.stream.with(|state| state.seal(self.stream.job));
+    }
+}
+
+impl JsonOutcomes {
     /// Waits for outcomes, in the order in which they come; `None` at the end. For one thread.
     pub(crate) fn receive(&self) -> Option<Vec<Record>> {
+        let stream = &*self.stream;
         let mut mailbox = Mailbox::default();
-        self.core.wait(self.job, None, Role::None, |state| {
+        stream.core.wait(stream.job, None, Role::None, |state| {
             let ended = state.ended;
-            let job = state.jobs.get_mut(&self.job)?;
+            let job = state.jobs.get_mut(&stream.job)?;
             (!job.mailbox.is_empty() || job.is_complete() || ended).then(|| job.mailbox.swap(&mut mailbox))
         })?;
         let mut records = Vec::with_capacity(mailbox.len() as usize);
@@ -143,18 +179,33 @@ impl JsonCalls {
 
     /// The caller is through with so many outcomes: as many more may be submitted.
     pub(crate) fn release(&self, count: u64) {
-        self.received.fetch_add(count, Ordering::Relaxed);
-        let mut state = self.core.lock();
-        if let Some(job) = state.jobs.get_mut(&self.job) {
-            job.wake();
-        }
-        self.core.release(state);
+        self.stream.released.fetch_add(count, Ordering::Relaxed);
+        self.stream.with(|state| state.tell(self.stream.job));
+    }
+
+    /// Submits nothing more, from now on. What has begun is done; what has not ends as cancelled.
+    pub(crate) fn stop(&self) {
+        self.call_off(Event::Withdraw { job: self.stream.job });
+    }
+
+    /// Cancels what is not done.
+    pub(crate) fn cancel(&self) {
+        self.call_off(Event::Cancel { job: self.stream.job });
+    }
+
+    fn call_off(&self, event: Event) {
+        self.stream.with(|state| {
+            self.stream.stopped.store(true, Ordering::Relaxed);
+            state.seal(self.stream.job);
+            state.drain_all();
+            state.run(event);
+        });
     }
 }
 
-impl Drop for JsonCalls {
+impl Drop for JsonOutcomes {
     fn drop(&mut self) {
         self.cancel();
-        self.core.lock().detach(self.job);
+        self.stream.core.lock().detach(self.stream.job);
     }
 }

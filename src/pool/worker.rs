@@ -96,6 +96,11 @@ impl WorkerProcess {
         }
     }
 
+    /// Its process id, once the keeper has told it.
+    pub(super) fn pid(&self) -> Option<u32> {
+        (self.pid != 0).then_some(self.pid)
+    }
+
     /// Has it ring, if it has anything to do.
     pub(super) fn arm(&mut self) -> Option<Armed> {
         if !self.lane.is_busy() {
@@ -122,9 +127,16 @@ impl WorkerProcess {
         }
     }
 
+    /// Whether a reading would bring anything: a result, room for what waits for it, or a breach.
+    pub(super) fn has_news(&self) -> bool {
+        self.breach.is_none() && (self.lane.lane().has_news() || self.may_have_missed())
+    }
+
     /// Whether it may have come to its mark before it was armed.
     pub(super) fn may_have_missed(&self) -> bool {
         match self.armed {
+            // Nothing that it says is read any more.
+            _ if self.breach.is_some() => false,
             None => false,
             Some((Armed::Next, _)) => self.lane.lane().has_news(),
             Some((Armed::HalfWay, mark)) => self.lane.lane().has_reached(mark),

@@ -1,7 +1,7 @@
 //! One worker process with one task: the state behind `Process`, `isolate` and tests.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes as Buffer;
@@ -78,8 +78,11 @@ pub(crate) struct Child {
     exit: Option<Exit>,
     /// What went down beside the arguments; shared objects among it live until the process has ended.
     _sent: (Vec<Buffer>, Vec<std::sync::Arc<crate::task::shared::Encoded>>),
+    process: Option<OwnedFd>,
     /// What ended it first, if the host did.
     verdict: Option<TaskErrorKind>,
+    /// It wrote what no worker writes, and what else it writes is not read.
+    breached: bool,
 }
 
 /// What came up the lane.
@@ -99,6 +102,9 @@ enum Exit {
 /// The largest result of a process; there is one, so it may be large.
 const LARGEST_RESULT: u64 = 4 << 30;
 
+/// How long a process that is being killed may take to end.
+const LONGEST_DEATH: Duration = Duration::from_secs(1);
+
 /// A process is numbered by its client, which has one.
 const ID: u32 = 0;
 
@@ -114,7 +120,7 @@ impl Child {
             options.stdout.open(Stream::Stdout).map_err(system("open stdout for a worker"))?;
         let (stderr_end, stderr) =
             options.stderr.open(Stream::Stderr).map_err(system("open stderr for a worker"))?;
-        let doorbell = end.doorbell().try_clone_to_owned().map_err(system("copy a descriptor"))?;
+        let doorbell = end.doorbell().as_fd().try_clone_to_owned().map_err(system("copy a descriptor"))?;
         let mut descriptors = vec![lane, doorbell, stdout_end, stderr_end];
         let has_stdin = options.stdin.is_some();
         descriptors.extend(options.stdin);
@@ -162,10 +168,14 @@ impl Child {
             answer: None,
             exit: None,
             _sent: (job.parts, job.shared),
+            process: None,
             verdict: None,
+            breached: false,
         };
         let process = child.wait_for_start()?;
-        Ok((child, process))
+        let copy = process.try_clone().map_err(system("copy a descriptor"))?;
+        child.process = Some(process);
+        Ok((child, copy))
     }
 
     fn wait_for_start(&mut self) -> Result<OwnedFd, Error> {
@@ -200,13 +210,15 @@ impl Child {
         }
         let was_running = self.exit.is_none();
         while self.exit.is_none() {
+            // Asked first: what a keeper told before its end counts.
+            let alive = self.client.keeper().is_alive();
             match self.client.receive() {
                 Ok(Incoming::Message(Notice::Exited { status, usage, .. }, _)) => {
                     self.exit = Some(Exit::Known(status, usage));
                 }
                 Ok(Incoming::Message(..)) => {}
-                Ok(Incoming::Empty) if self.client.keeper().is_alive() => return,
-                Ok(Incoming::Empty | Incoming::End) | Err(_) => self.exit = Some(Exit::Lost),
+                Ok(Incoming::Empty) if alive => return,
+                Ok(Incoming::Empty | Incoming::End) | Err(_) => self.lose(),
             }
         }
         // What it wrote before it ended stands in the lane and in the pipes, and nothing more will come.
@@ -216,13 +228,23 @@ impl Child {
             crate::shm::name::sweep_of(self.pid);
         }
         for capture in [&mut self.stdout, &mut self.stderr].into_iter().flatten() {
-            while capture_has_more(capture) {
-                capture.read(|_| ());
-            }
+            capture.read_rest();
+        }
+    }
+
+    /// The keeper died, and the worker with it; the rest of its group is left to this side.
+    fn lose(&mut self) {
+        self.exit = Some(Exit::Lost);
+        if let Some(process) = &self.process {
+            let _ = pidfd::send_signal(process.as_fd(), Signal::SIGKILL, pidfd::Scope::Group);
+            let _ = pidfd::wait_for_end(process.as_fd(), Some(LONGEST_DEATH));
         }
     }
 
     fn read_lane(&mut self) {
+        if self.breached {
+            return;
+        }
         let answer = &mut self.answer;
         let read = self.end.read(|arrival| {
             *answer = Some(Answer {
@@ -232,6 +254,7 @@ impl Child {
             });
         });
         if let Err(breach) = read.and_then(|_| self.end.publish()) {
+            self.breached = true;
             self.verdict.get_or_insert(TaskErrorKind::Breach { message: breach.to_string() });
             let _ = self.client.signal(ID, Signal::SIGKILL, true);
         }
@@ -353,12 +376,4 @@ pub(crate) fn surroundings(
         variables.extend(value.clone().map(|value| (name.clone(), value)));
     }
     (Some(variables), working_directory)
-}
-
-/// Whether a pipe holds more now; a grandchild may hold it open for ever, so its end is not waited for.
-fn capture_has_more(capture: &Capture) -> bool {
-    let Some(pipe) = capture.pipe() else { return false };
-    let mut fds = [PollFd::new(pipe, PollFlags::POLLIN)];
-    poll(&mut fds, pidfd::poll_timeout(Some(Duration::ZERO))).is_ok_and(|ready| ready > 0)
-        && fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLIN))
 }

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use nix::fcntl::{FcntlArg, fcntl};
+
 use crate::sys::fd;
 
 /// Where a process's stdout or stderr goes.
@@ -113,6 +115,18 @@ impl Capture {
         }
     }
 
+    /// After its process has ended: reads what that has left in the pipe. No more than a pipe can hold, because
+    /// a process that it has left behind may write for ever.
+    pub(crate) fn read_rest(&mut self) {
+        let Some(pipe) = &self.pipe else { return };
+        let capacity = fcntl(pipe, FcntlArg::F_GETPIPE_SZ).unwrap_or_default();
+        let (mut come, mut before) = (0, None);
+        while before != Some(come) && come < capacity as usize {
+            before = Some(come);
+            self.read(|bytes| come += bytes.len());
+        }
+    }
+
     fn keep(&mut self, bytes: &[u8]) {
         match self.keep {
             Keep::First => {
@@ -121,9 +135,10 @@ impl Capture {
             }
             Keep::Last => {
                 self.bytes.extend_from_slice(bytes);
-                // Cut seldom: moving the rest costs.
-                if self.bytes.len() > 2 * self.most {
-                    self.bytes.drain(..self.bytes.len() - self.most);
+                // Cut seldom: moving the rest costs. One byte more stays, which tells that there was a cut, and
+                // whether it was between two lines.
+                if self.bytes.len() > 2 * self.most + 1 {
+                    self.bytes.drain(..self.bytes.len() - self.most - 1);
                 }
             }
         }
@@ -147,7 +162,10 @@ fn last_lines(bytes: &[u8], most: usize) -> &[u8] {
     if bytes.len() <= most {
         return bytes;
     }
-    let tail = &bytes[bytes.len() - most..];
+    let (before, tail) = bytes.split_at(bytes.len() - most);
+    if before.last() == Some(&b'\n') {
+        return tail;
+    }
     let start = tail.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     if start == tail.len() { tail } else { &tail[start..] }
 }
@@ -166,7 +184,7 @@ mod tests {
             writeln!(end, "line {number}").unwrap();
             tail.read(|bytes| seen += bytes.len());
         }
-        assert_eq!(tail.text(), "line 9999\n");
+        assert_eq!(tail.text(), "line 9998\nline 9999\n");
         drop(end);
         tail.read(|_| ());
         assert!(tail.pipe().is_none() && seen > 80_000);
@@ -176,6 +194,24 @@ mod tests {
     fn a_line_without_end_is_kept_as_far_as_there_is_room() {
         assert_eq!(last_lines(b"abcdefgh", 3), b"fgh");
         assert_eq!(last_lines(b"ab\ncdefgh\n", 3), b"gh\n");
+        assert_eq!(last_lines(b"ab\ncd\nef\n", 6), b"cd\nef\n");
+        assert_eq!(last_lines(b"ab\ncd\nef\n", 5), b"ef\n");
         assert_eq!(last_lines(b"ab", 3), b"ab");
+    }
+
+    #[test]
+    fn whoever_writes_for_ever_does_not_keep_the_reader_of_the_rest() {
+        let (end, mut tail) = Capture::tail(20).unwrap();
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut end = File::from(end);
+                // A full pipe makes it wait, and the end of its reader is an error.
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) && end.write(&[b'x'; 4096]).is_ok() {}
+            });
+            (0..100).for_each(|_| tail.read_rest());
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            drop(tail);
+        });
     }
 }

@@ -9,17 +9,19 @@ use bytes::Bytes as Buffer;
 
 use crate::keeper::identity;
 use crate::keeper::launch::Inheritance;
-use crate::link::frame::{Coding, DownHead, Measure, UpKind};
+use crate::link::black_box::encode_within;
+use crate::link::frame::{Coding, DownHead, MAX_REPORT, Measure, UpKind};
 use crate::link::lane::Lane;
 use crate::link::request::{Role, Settings};
 use crate::link::ring::Breach;
 use crate::link::worker_end::WorkerEnd;
+use crate::primitive::Doorbell;
 use crate::roster;
 use crate::shm;
 use crate::sys::clock::monotonic_nanos;
 use crate::sys::cpu_timer::CpuTimer;
+use crate::sys::crash;
 use crate::sys::exit::ResourceUsage;
-use crate::sys::{crash, fd};
 use crate::task::call::{Call, CallFailure};
 use crate::task::context::{begin, end as end_of_task};
 use crate::task::error::Panic;
@@ -53,7 +55,7 @@ pub(super) fn run(mut inheritance: Inheritance) -> io::Result<Infallible> {
         // Without commands, what stands in the lane is all.
         None => context::retire(),
     }
-    let mut end = WorkerEnd::new(lane, fd::as_eventfd(doorbell));
+    let mut end = WorkerEnd::new(lane, Doorbell::adopt(doorbell));
     let mut worker = Worker::new(settings, inheritance.launch.limits.cpu_time)?;
     lane.black_box().set_ready();
     while end.next(context::retiring()).map_err(io::Error::other)? {
@@ -104,7 +106,7 @@ impl Worker {
 
     /// Runs the task that `end` has claimed, and commits its result.
     #[inline]
-    fn run(&mut self, lane: &Lane, end: &mut WorkerEnd) -> Result<(), Breach> {
+    fn run(&mut self, lane: &Lane, end: &mut WorkerEnd<'_>) -> Result<(), Breach> {
         if let Some((head, serial)) = end.frame()
             && serial != self.frame.serial
         {
@@ -130,7 +132,7 @@ impl Worker {
     }
 
     #[inline]
-    fn call(&mut self, end: &mut WorkerEnd) -> UpKind {
+    fn call(&mut self, end: &mut WorkerEnd<'_>) -> UpKind {
         let code = match &self.frame.code {
             Ok(code) => *code,
             Err(text) => {
@@ -167,14 +169,17 @@ impl Worker {
         self.exit_code = PANICKED;
         self.result.clear();
         self.parts.clear();
-        // Texts always encode.
-        let _ = codec::encode(panic, &mut self.result, &mut Vec::new(), codec::MAX_LINE);
+        if codec::encode(panic, &mut self.result, &mut Vec::new(), MAX_REPORT).is_err() {
+            self.result = encode_within(panic, MAX_REPORT as usize);
+        }
         UpKind::Panic
     }
 
     fn text(&mut self, kind: UpKind, text: String) -> UpKind {
         self.parts.clear();
         self.result = text.into_bytes();
+        // A character that is cut is shown as one that was.
+        self.result.truncate(MAX_REPORT as usize);
         kind
     }
 

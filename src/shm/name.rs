@@ -55,8 +55,10 @@ pub(crate) fn random() -> u64 {
 }
 
 /// Takes away every name of ours that no living process uses, and whose tree is gone.
-pub(crate) fn sweep() {
-    let count = named::sweep(PREFIX, |file| is_guarded(file));
+///
+/// For a keeper at its end, `own` is its folder, which it still holds locked itself.
+pub(crate) fn sweep(own: Option<&Path>) {
+    let count = named::sweep(PREFIX, |file| is_guarded(file, own));
     if count > 0 {
         tracing::debug!(count, "removed shared memory whose users are all dead");
     }
@@ -71,11 +73,12 @@ pub(crate) fn sweep_of(pid: u32) {
 }
 
 /// Whether the tree of a segment still has its first keeper.
-fn is_guarded(file: &File) -> bool {
+fn is_guarded(file: &File, own: Option<&Path>) -> bool {
     let mut text = [0; GUARD];
     if file.read_exact_at(&mut text, AT_GUARD as u64).is_err() {
         return false;
     }
     let path = text.get(1..1 + usize::from(text[0])).map(String::from_utf8_lossy).unwrap_or_default();
-    !path.is_empty() && named::is_locked(Path::new(&*path))
+    let path = Path::new(&*path);
+    !path.as_os_str().is_empty() && Some(path) != own && named::is_locked(path)
 }

@@ -4,6 +4,7 @@
 //! status cannot say: that a SIGSEGV was a stack overflow, that a SIGABRT was a panic.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
@@ -42,8 +43,9 @@ pub(crate) fn install(note: &'static AtomicU64) -> io::Result<()> {
 /// A stack overflow leaves no stack to run a handler on. Threads that std starts have their own if std's
 /// start-up ran; the main thread of a worker gets this one.
 fn use_alternate_stack() -> io::Result<()> {
-    static STACK: OnceLock<Box<[u8]>> = OnceLock::new();
-    let stack = STACK.get_or_init(|| vec![0; ALTERNATE_STACK].into_boxed_slice());
+    static STACK: OnceLock<Box<[MaybeUninit<u8>]>> = OnceLock::new();
+    // Not filled with anything: in a forked worker every page that is touched is a page to copy.
+    let stack = STACK.get_or_init(|| Box::new_uninit_slice(ALTERNATE_STACK));
     let description =
         libc::stack_t { ss_sp: stack.as_ptr().cast_mut().cast(), ss_flags: 0, ss_size: stack.len() };
     // SAFETY: the memory lives for ever, is used by the kernel alone, and is larger than the minimum.

@@ -113,6 +113,29 @@ pub(crate) fn reap(pid: Pid) -> io::Result<(ExitStatus, ResourceUsage)> {
     }
 }
 
+/// A child of this process that has ended and is not reaped, whatever ended it.
+///
+/// nix's `waitid` fails for a child that a real-time signal killed.
+pub(crate) fn ended_child() -> Option<Pid> {
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: a siginfo is plain data, for which zero is a value.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `info` is a live local of the type that the call fills.
+    if unsafe { libc::waitid(libc::P_ALL, 0, &mut info, flags) } != 0 {
+        return None;
+    }
+    // SAFETY: the call fills the fields of a child, or leaves the zeros where none has ended.
+    let pid = unsafe { info.si_pid() };
+    (pid != 0).then(|| Pid::from_raw(pid))
+}
+
+/// Waits until some child has ended, and reaps it; false if there is none.
+pub(crate) fn reap_any() -> bool {
+    // SAFETY: the status is not asked for.
+    let result = unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) };
+    result > 0 || io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
+}
+
 fn zeroed_usage() -> libc::rusage {
     // SAFETY: an rusage is plain integers, for which zero is a value.
     unsafe { std::mem::zeroed() }

@@ -31,6 +31,20 @@ pub(crate) fn is_open(number: RawFd) -> bool {
     fcntl(borrowed, FcntlArg::F_GETFD).is_ok()
 }
 
+/// Takes those of the numbers 0, 1 and 2 that are closed, with /dev/null, for as long as the caller holds what
+/// this returns. Else a socket of ours could get number 1, and whoever prints would write into it.
+pub(crate) fn take_closed_standard_streams() -> io::Result<Vec<OwnedFd>> {
+    let mut taken = Vec::new();
+    while (0..=2).any(|number| !is_open(number)) {
+        let null = OwnedFd::from(File::options().read(true).write(true).open("/dev/null")?);
+        if null.as_raw_fd() > 2 {
+            break;
+        }
+        taken.push(null);
+    }
+    Ok(taken)
+}
+
 /// A copy of this process's standard stream, or /dev/null where it is closed.
 pub(crate) fn standard_stream(number: RawFd) -> io::Result<OwnedFd> {
     if !is_open(number) {
@@ -68,16 +82,29 @@ pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
 ///
 /// ipc-channel accepts its connection without that flag and does not show its number.
 pub(crate) fn close_on_exec_by_address(path: &str) {
-    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
-    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<RawFd>().ok());
-    for number in numbers.filter(|number| *number > 2) {
-        let address = nix::sys::socket::getsockname::<nix::sys::socket::UnixAddr>(number);
-        if address.is_ok_and(|address| address.path().is_some_and(|own| own.as_os_str() == path)) {
-            // SAFETY: the descriptor was open a moment ago; on a closed one the call fails, and a flag that
-            // hits a reused number of ours is a flag that all of ours have.
-            let _ = fcntl(unsafe { BorrowedFd::borrow_raw(number) }, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
-        }
+    for number in sockets_by_address(path) {
+        // SAFETY: the descriptor was open a moment ago; on a closed one the call fails, and a flag that
+        // hits a reused number of ours is a flag that all of ours have.
+        let _ = fcntl(unsafe { BorrowedFd::borrow_raw(number) }, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
     }
+}
+
+/// A copy of a socket of this process whose own address is `path`; ipc-channel does not show its number.
+pub(crate) fn copy_by_address(path: &str) -> io::Result<OwnedFd> {
+    let number = sockets_by_address(path).into_iter().next().ok_or(io::ErrorKind::NotFound)?;
+    // SAFETY: the descriptor was open a moment ago; if it is closed meanwhile the duplication fails cleanly.
+    duplicate_above(unsafe { BorrowedFd::borrow_raw(number) }, 3)
+}
+
+fn sockets_by_address(path: &str) -> Vec<RawFd> {
+    let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten();
+    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<RawFd>().ok());
+    let is_there = |number: &RawFd| {
+        let address = nix::sys::socket::getsockname::<nix::sys::socket::UnixAddr>(*number);
+        address.is_ok_and(|address| address.path().is_some_and(|own| own.as_os_str() == path))
+    };
+    // Collected, so that the folder is closed before anybody uses the numbers.
+    numbers.filter(|number| *number > 2).filter(is_there).collect()
 }
 
 /// The number that the next descriptor of this process will have, if it has one thread.

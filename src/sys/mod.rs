@@ -20,6 +20,7 @@ pub(crate) mod memory;
 pub(crate) mod named;
 pub(crate) mod pidfd;
 pub(crate) mod procfs;
+pub(crate) mod random;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod spawn;

@@ -68,7 +68,7 @@ pub(crate) fn encode<T: Serialize + 'static>(
         return Err(if full {
             EncodeError::TooLarge(largest)
         } else {
-            EncodeError::Serde(error.to_string())
+            EncodeError::Serde(encoding_text(error))
         });
     }
     let passengers = passengers::board(objects);
@@ -119,15 +119,39 @@ fn decode_within_limit<T: DeserializeOwned>(line: &[u8]) -> Result<T, DecodeErro
     const MIDDLE: usize = 64 << 20;
     const LARGE: usize = 4 << 30;
     let result = match line.len() {
-        0..=SMALL => bincode::serde::decode_from_slice(line, configuration::<SMALL>()),
-        ..=MIDDLE => bincode::serde::decode_from_slice(line, configuration::<MIDDLE>()),
-        ..=LARGE => bincode::serde::decode_from_slice(line, configuration::<LARGE>()),
+        length if length <= SMALL => bincode::serde::decode_from_slice(line, configuration::<SMALL>()),
+        length if length <= MIDDLE => bincode::serde::decode_from_slice(line, configuration::<MIDDLE>()),
+        length if length <= LARGE => bincode::serde::decode_from_slice(line, configuration::<LARGE>()),
         _ => return Err(DecodeError::TooLarge(LARGE as u64)),
     };
     match result {
         Ok((value, read)) if read == line.len() => Ok(value),
         Ok((_, read)) => Err(DecodeError::Trailing(line.len() - read)),
-        Err(error) => Err(DecodeError::Serde(error.to_string())),
+        Err(error) => Err(DecodeError::Serde(decoding_text(error))),
+    }
+}
+
+/// What an error says, without the name that bincode gives it.
+fn encoding_text(error: bincode::error::EncodeError) -> String {
+    match error {
+        bincode::error::EncodeError::OtherString(text) => text,
+        bincode::error::EncodeError::Other(text) => text.to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn decoding_text(error: bincode::error::DecodeError) -> String {
+    use bincode::error::DecodeError as Cause;
+    match error {
+        Cause::OtherString(text) => text,
+        Cause::Other(text) => text.to_owned(),
+        Cause::UnexpectedEnd { .. } => "bytes are missing".to_owned(),
+        Cause::LimitExceeded => "it claims more than there is".to_owned(),
+        Cause::Utf8 { inner } => inner.to_string(),
+        Cause::Serde(bincode::serde::DecodeError::AnyNotSupported) => {
+            "its type asks the format what it holds, which only JSON and its like can tell".to_owned()
+        }
+        other => other.to_string(),
     }
 }
 

@@ -281,6 +281,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::needless_borrow, reason = "as the macro writes it, which does not know the type")]
     fn a_tasks_own_error_is_told_from_its_values() {
         let error: Result<i64, std::num::ParseIntError> = "x".parse();
         assert!(matches!((&&&Outcome(error)).to_json(), Err(CallFailure::Own(_))));

@@ -46,6 +46,10 @@ fn sleep(seconds: f64) -> Result<f64, RemoteError> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
+    use watertight::Pool;
+
     use super::*;
 
     #[test]
@@ -69,5 +73,51 @@ mod tests {
             let error = sleep(seconds).unwrap_err().to_string();
             assert!(error.starts_with("cannot sleep for "), "{error}");
         }
+    }
+
+    /// Long enough for anybody to stop by himself.
+    const PATIENCE: Duration = Duration::from_secs(3600);
+
+    #[watertight::test]
+    fn a_countdown_stops_when_it_is_cancelled() {
+        let pool = Pool::builder().workers(1).grace(PATIENCE).start().unwrap();
+        let pid = pool.apply(std::process::id, ()).unwrap();
+        let later = pool.apply_async(countdown, (u64::MAX,)).unwrap();
+        while later.progress().is_none_or(|progress| progress.done == 0) {
+            std::thread::yield_now();
+        }
+        assert_eq!(later.progress().unwrap().total, u64::MAX);
+        later.cancel();
+        assert!(later.get().unwrap_err().is_cancelled());
+        assert_eq!(pool.apply(std::process::id, ()).unwrap(), pid);
+    }
+
+    #[watertight::test]
+    fn a_sleep_ends_when_it_is_cancelled() {
+        fn note_sleep(path: PathBuf) {
+            std::fs::write(&path, "asleep").unwrap();
+            let slept = sleep(1e9).unwrap();
+            std::fs::write(&path, slept.to_string()).unwrap();
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("slept");
+        let pool = Pool::builder().workers(1).grace(PATIENCE).start().unwrap();
+        let later = pool.apply_async(note_sleep, (path.clone(),)).unwrap();
+        while !std::fs::read(&path).is_ok_and(|text| text == b"asleep") {
+            std::thread::yield_now();
+        }
+        later.cancel();
+        assert!(later.get().unwrap_err().is_cancelled());
+        let slept: f64 = std::fs::read_to_string(&path).unwrap().parse().unwrap();
+        assert!(slept < 1e9);
+    }
+
+    #[watertight::test]
+    fn both_stop_at_the_end_of_their_time() {
+        let limit = Duration::from_millis(50);
+        let pool = Pool::builder().workers(1).timeout(limit).grace(PATIENCE).start().unwrap();
+        assert!(pool.apply(countdown, (u64::MAX,)).unwrap_err().is_timeout());
+        assert!(pool.apply(sleep, (1e9,)).unwrap_err().is_timeout());
+        assert_eq!(pool.stats().restarted, 0);
     }
 }

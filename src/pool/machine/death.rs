@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::worker::{Condemned, Phase};
+use super::worker::{Condemned, Phase, Worker};
 use super::{Action, Machine, Slot, Span, Stage, Verdict};
 
-/// After so many workers in a row that ended before they were ready, the pool gives up.
+/// When so many workers in a row have ended before they were ready, in every place, the pool gives up.
 const MOST_FAILED_STARTS: u32 = 5;
 
 /// Before the second of them; doubles with each.
@@ -17,6 +17,9 @@ const LONGEST_START_BACKOFF: u32 = 10;
 
 /// A worker that lived so shortly and did nothing is replaced with a delay.
 const SHORT_LIFE: Duration = Duration::from_millis(100);
+
+/// That delay doubles this often: to two thirds of a second.
+const LONGEST_DELAY: u32 = 6;
 
 /// So often an item may stand first at a worker that dies without having begun it, before it is blamed.
 const MOST_SUSPICIONS: u32 = 3;
@@ -33,14 +36,16 @@ impl Machine {
     ) {
         let worker = &mut self.workers[slot];
         let (phase, proven) = (worker.phase, worker.proven);
-        let short_life = !proven && now - worker.started < SHORT_LIFE;
+        let told_to_end = matches!(phase, Phase::Ending | Phase::Leaving);
         let condemned = worker.condemned.take();
         let item = if running { worker.take_front() } else { None };
+        let idle = !proven && item.is_none();
         let spans = worker.clear();
         worker.phase = Phase::Vacant;
-        if !running
-            && !proven
-            && !matches!(phase, Phase::Ending | Phase::Leaving)
+        worker.succeeds = true;
+        if ready
+            && idle
+            && !told_to_end
             && let Some(front) = spans.front()
         {
             self.suspect(front.key, front.items.start);
@@ -48,19 +53,15 @@ impl Machine {
         // In reverse, so that they stand at the head of the queue in their order.
         spans.into_iter().rev().for_each(|span| self.requeue(span, actions));
         if let Some(item) = item {
-            let (verdict, retriable) = match condemned {
-                Some(Condemned { verdict: Verdict::TimedOut(limit), .. }) => (Verdict::TimedOut(limit), true),
-                Some(Condemned { verdict, .. }) => (verdict, false),
-                None => (Verdict::AsTold, true),
-            };
+            let (verdict, retriable) = verdict_of_death(condemned);
             self.retry_or_deliver(item, retriable, verdict, now, actions);
         }
         self.blame_suspects(actions);
-        let failed_start = !ready || phase == Phase::Initializing;
-        if failed_start && !matches!(phase, Phase::Ending | Phase::Leaving) {
+        if (!ready || phase == Phase::Initializing) && !told_to_end {
             self.failed_start(slot, reason, now, actions);
         } else {
-            self.replace(slot, short_life && !running && phase != Phase::Ending, now, actions);
+            let short = now - self.workers[slot].started < SHORT_LIFE;
+            self.replace(slot, idle && short && phase != Phase::Leaving, now, actions);
         }
         self.fill(now, actions);
         self.finish_if_done(actions);
@@ -69,30 +70,44 @@ impl Machine {
     /// Puts another worker in the place of one that is gone, if there still should be one.
     fn replace(&mut self, slot: Slot, later: bool, now: Instant, actions: &mut Vec<Action>) {
         let finished = self.stage == Stage::Closing && self.batches.is_empty();
-        let wanted = slot < self.config.workers + self.config.spares;
+        let wanted = slot < self.places();
         if self.stage == Stage::Terminating || finished || !wanted || self.broken.is_some() {
+            self.workers[slot].give_up_place();
             return;
         }
         if later {
-            let at = now + START_BACKOFF;
-            self.workers[slot].phase = Phase::Delayed(at);
-            self.wake_by(at);
+            let worker = &mut self.workers[slot];
+            let delay = START_BACKOFF * (1 << worker.short_lives.min(LONGEST_DELAY));
+            worker.short_lives += 1;
+            self.start_later(slot, delay, now);
         } else {
             self.start(slot, now, actions);
         }
         self.choose_spares();
     }
 
+    fn start_later(&mut self, slot: Slot, delay: Duration, now: Instant) {
+        self.workers[slot].delay(delay, now);
+        self.wake_by(self.workers[slot].not_before);
+    }
+
+    /// How many places for workers there are, those of spares included.
+    fn places(&self) -> usize {
+        self.config.workers + self.config.spares
+    }
+
     fn failed_start(&mut self, slot: Slot, reason: Arc<str>, now: Instant, actions: &mut Vec<Action>) {
-        self.failed_starts += 1;
-        let others_work = self.workers.iter().any(|worker| worker.phase == Phase::Working && worker.proven);
-        let wait = START_BACKOFF * (1 << (self.failed_starts - 1).min(LONGEST_START_BACKOFF));
-        if self.failed_starts >= MOST_FAILED_STARTS && !others_work {
+        let worker = &mut self.workers[slot];
+        let delay = START_BACKOFF * (1 << worker.failed_starts.min(LONGEST_START_BACKOFF));
+        worker.failed_starts += 1;
+        let hopeless = |worker: &Worker| worker.failed_starts >= MOST_FAILED_STARTS;
+        if self.stage == Stage::Terminating || self.broken.is_some() || slot >= self.places() {
+            self.workers[slot].give_up_place();
+        } else if self.workers.iter().take(self.places()).all(hopeless) {
             self.break_down(reason, actions);
-        } else if slot < self.config.workers + self.config.spares && self.stage != Stage::Terminating {
+        } else {
             // With others at work the pool goes on with fewer, and tries again more and more seldom.
-            self.workers[slot].phase = Phase::Delayed(now + wait);
-            self.wake_by(now + wait);
+            self.start_later(slot, delay, now);
         }
         self.choose_spares();
     }
@@ -135,5 +150,15 @@ impl Machine {
         let blamed = span.split_front(1);
         [span, before].into_iter().filter(|span| span.len() > 0).for_each(|span| self.queue.insert(at, span));
         self.deliver(blamed, Verdict::AsTold, actions);
+    }
+}
+
+/// How the item ends that a dead worker had begun, and whether it may be tried again.
+fn verdict_of_death(condemned: Option<Condemned>) -> (Verdict, bool) {
+    match condemned {
+        Some(Condemned { verdict: Verdict::TimedOut(limit), .. }) => (Verdict::TimedOut(limit), true),
+        // It ended by itself before it was killed.
+        Some(Condemned { kill_at: Some(_), .. }) | None => (Verdict::AsTold, true),
+        Some(Condemned { verdict, kill_at: None }) => (verdict, false),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::timers::after;
 use super::worker::{Phase, Worker};
 use super::{Action, Machine, Slot, Span, Stage};
 
@@ -25,7 +26,12 @@ impl Machine {
             self.dismiss(slot, actions);
         }
         for slot in 0..wanted {
-            if self.workers[slot].phase == Phase::Vacant {
+            let worker = &mut self.workers[slot];
+            if worker.phase == Phase::Vacant && worker.not_before > now {
+                worker.phase = Phase::Delayed(worker.not_before);
+                let at = worker.not_before;
+                self.wake_by(at);
+            } else if worker.phase == Phase::Vacant {
                 self.start(slot, now, actions);
             }
         }
@@ -56,7 +62,7 @@ impl Machine {
                 }
                 self.retire(slot, actions);
             }
-            Phase::Delayed(_) => self.workers[slot].phase = Phase::Vacant,
+            Phase::Delayed(_) => self.workers[slot].give_up_place(),
             Phase::Vacant | Phase::Leaving | Phase::Ending => {}
         }
     }
@@ -64,12 +70,14 @@ impl Machine {
     /// Starts a process in a slot.
     pub(super) fn start(&mut self, slot: Slot, now: Instant, actions: &mut Vec<Action>) {
         let phase = if self.config.initializer { Phase::Initializing } else { Phase::Working };
+        self.restarted += u64::from(std::mem::take(&mut self.workers[slot].succeeds));
         self.workers[slot].start(phase, now);
         actions.push(Action::Start { slot });
     }
 
     /// Gives waiting items to workers that have too few, and moves what an idle worker could do.
     pub(super) fn fill(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        self.rebalance_at = None;
         while !self.queue.is_empty() {
             let Some(slot) = self.hungriest() else { return };
             self.feed(slot, now, actions);
@@ -104,10 +112,12 @@ impl Machine {
         let chunk = self.config.chunk.unwrap_or(1);
         let wanted: u64 =
             self.workers.iter().take(self.config.workers).map(|w| u64::from(w.allowed.max(chunk)) + 1).sum();
+        // What a worker on its way out still does leaves its successor idle.
+        let staying = || self.workers.iter().filter(|worker| worker.stays());
         let queued: u64 = self.queue.iter().map(|span| u64::from(span.len())).sum();
-        let have = self.in_flight() + queued;
-        let bytes: usize = self.workers.iter().map(|worker| worker.bytes).sum();
-        if bytes > self.workers.len() * self.config.bytes_ahead {
+        let have = staying().map(|worker| u64::from(worker.in_flight)).sum::<u64>() + queued;
+        let bytes: usize = staying().map(|worker| worker.bytes).sum();
+        if bytes > self.config.workers * self.config.bytes_ahead {
             // Large items: one waits while the others travel.
             return u64::from(queued == 0);
         }
@@ -135,7 +145,7 @@ impl Machine {
         }
         worker.give(given.clone(), bytes_each, now);
         if let Some(timeout) = batch.timeout {
-            self.wake_by(now + timeout);
+            self.wake_by(after(now, timeout));
         }
         actions.push(Action::Send { slot, span: given });
     }
@@ -157,7 +167,6 @@ impl Machine {
 
     /// Takes back from a busy worker what an idle one could begin now.
     pub(super) fn rebalance(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        self.rebalance_at = None;
         let idle =
             |worker: &Worker| worker.is_working() && worker.in_flight == 0 && worker.condemned.is_none();
         let limited = self.config.max_tasks_per_worker;

@@ -1,9 +1,20 @@
 //! What the passing of time brings.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::worker::{Condemned, Phase};
+use super::worker::Phase;
 use super::{Action, Machine, Slot, Verdict};
+
+/// Longer than that is for ever, and nothing that a clock could show.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// A worker that begins nothing for so long, although a time-out has passed, is not believed to live.
+const LONGEST_SILENCE: Duration = Duration::from_secs(1);
+
+/// So much later.
+pub(super) fn after(now: Instant, delay: Duration) -> Instant {
+    now + delay.min(FOR_EVER)
+}
 
 impl Machine {
     /// When the driver must tick at the latest; `None` if time changes nothing.
@@ -32,11 +43,11 @@ impl Machine {
     }
 
     /// When the running item of a worker times out.
-    fn timeout_at(&self, slot: Slot) -> Option<Instant> {
+    pub(super) fn timeout_at(&self, slot: Slot) -> Option<Instant> {
         let worker = &self.workers[slot];
-        let front = worker.spans.front()?;
+        let front = worker.spans.front().filter(|_| !worker.is_ending())?;
         let timeout = self.batches.get(&front.key)?.batch.timeout?;
-        Some(worker.since + timeout)
+        Some(after(worker.since, timeout))
     }
 
     pub(super) fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
@@ -57,30 +68,48 @@ impl Machine {
             self.start(slot, now, actions);
             self.choose_spares();
         }
-        if let Some(condemned) = &mut self.workers[slot].condemned {
-            if condemned.kill_at.is_some_and(|at| at <= now) {
-                condemned.kill_at = None;
-                self.workers[slot].phase = Phase::Ending;
-                actions.push(Action::Kill { slot });
-            }
-        } else if self.timeout_at(slot).is_some_and(|at| at <= now) {
-            self.time_out(slot, now, actions);
+        if self.workers[slot].condemned.is_none() && self.timeout_at(slot).is_some_and(|at| at <= now) {
+            self.workers[slot].overdue = true;
+            self.take_back(slot, actions);
+        }
+        if let Some(condemned) = &mut self.workers[slot].condemned
+            && condemned.kill_at.is_some_and(|at| at <= now)
+        {
+            condemned.kill_at = None;
+            self.workers[slot].phase = Phase::Ending;
+            actions.push(Action::Kill { slot });
         }
     }
 
-    fn time_out(&mut self, slot: Slot, now: Instant, actions: &mut Vec<Action>) {
-        let worker = &self.workers[slot];
-        let Some(limit) = worker.spans.front().and_then(|front| self.batches.get(&front.key)?.batch.timeout)
-        else {
-            return;
-        };
-        if worker.in_flight > 1 && !worker.taking_back {
-            self.take_back(slot, actions);
+    /// A worker has had its first item for longer than that may take.
+    pub(super) fn time_out(
+        &mut self,
+        slot: Slot,
+        running_for: Option<Duration>,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        let worker = &mut self.workers[slot];
+        let Some(front) = worker.spans.front() else { return self.began_nothing(slot, now, actions) };
+        let Some(limit) = self.batches.get(&front.key).and_then(|open| open.batch.timeout) else { return };
+        match running_for.filter(|ran| *ran < limit && !worker.extended) {
+            // It began later than it was given. Only once: nobody has to believe a worker twice.
+            Some(ran) => {
+                worker.extended = true;
+                worker.since = now.checked_sub(ran).unwrap_or(now).max(worker.since);
+                let at = after(worker.since, limit);
+                self.wake_by(at);
+            }
+            None => self.condemn(slot, Verdict::TimedOut(limit), now, actions),
         }
-        let kill_at = now + self.config.grace;
-        self.workers[slot].condemned =
-            Some(Condemned { verdict: Verdict::TimedOut(limit), kill_at: Some(kill_at) });
-        self.wake_by(kill_at);
-        actions.push(Action::AskToStop { slot });
+    }
+
+    /// Its items are in the queue again, and it may have the next one. It may be starting, or be stopped.
+    fn began_nothing(&mut self, slot: Slot, now: Instant, actions: &mut Vec<Action>) {
+        let worker = &mut self.workers[slot];
+        let since = *worker.silent_since.get_or_insert(worker.since);
+        if now - since >= LONGEST_SILENCE {
+            self.doom(slot, actions);
+        }
     }
 }

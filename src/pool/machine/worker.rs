@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::timers::after;
 use super::{Span, Verdict};
 
 /// How far a worker is in its life.
@@ -53,6 +54,22 @@ pub(super) struct Worker {
     /// How many items it may have in flight; follows the pace with a delay.
     pub(super) allowed: u32,
     pub(super) condemned: Option<Condemned>,
+    /// It broke the protocol, or its process is gone: what it has is all that it gets.
+    pub(super) doomed: bool,
+    /// Its process stands in the place of one that ended.
+    pub(super) succeeds: bool,
+    /// Processes in this place that ended one after the other before they were ready.
+    pub(super) failed_starts: u32,
+    /// Processes in this place that ended one after the other, soon and without having done anything.
+    pub(super) short_lives: u32,
+    /// The next process in this place is not started before.
+    pub(super) not_before: Instant,
+    /// Its first item is over its time, and it may not have begun it.
+    pub(super) overdue: bool,
+    /// The time of its first item counts from its beginning now, and not from when it was given.
+    pub(super) extended: bool,
+    /// When it was given a first item that it had not begun in time.
+    pub(super) silent_since: Option<Instant>,
     pub(super) taking_back: bool,
     /// A take-back brought nothing, so another will not until it makes progress.
     pub(super) settled_in: bool,
@@ -82,6 +99,14 @@ impl Worker {
             pace: 0.0,
             allowed: 1,
             condemned: None,
+            doomed: false,
+            succeeds: false,
+            failed_starts: 0,
+            short_lives: 0,
+            not_before: now,
+            overdue: false,
+            extended: false,
+            silent_since: None,
             taking_back: false,
             settled_in: false,
         }
@@ -97,8 +122,24 @@ impl Worker {
         self.since = now;
         self.started = now;
         self.condemned = None;
+        self.doomed = false;
+        self.overdue = false;
+        self.extended = false;
+        self.silent_since = None;
         self.taking_back = false;
         self.settled_in = false;
+    }
+
+    /// Another process may follow in this place after `delay`.
+    pub(super) fn delay(&mut self, delay: Duration, now: Instant) {
+        self.not_before = after(now, delay);
+        self.phase = Phase::Delayed(self.not_before);
+    }
+
+    /// Nobody is to follow in this place.
+    pub(super) fn give_up_place(&mut self) {
+        self.phase = Phase::Vacant;
+        self.succeeds = false;
     }
 
     pub(super) fn has_process(&self) -> bool {
@@ -106,7 +147,23 @@ impl Worker {
     }
 
     pub(super) fn is_working(&self) -> bool {
-        self.phase == Phase::Working && !self.spare
+        self.phase == Phase::Working && !self.spare && !self.doomed
+    }
+
+    /// Whether it takes tasks, or will after the one that it runs.
+    pub(super) fn stays(&self) -> bool {
+        matches!(self.phase, Phase::Initializing | Phase::Working) && !self.doomed
+    }
+
+    /// Whether it is about to end, with whatever it has.
+    pub(super) fn is_ending(&self) -> bool {
+        self.doomed || self.phase == Phase::Ending
+    }
+
+    /// It has shown that it works.
+    pub(super) fn prove(&mut self) {
+        self.failed_starts = 0;
+        self.short_lives = 0;
     }
 
     /// `count` items are through.
@@ -115,10 +172,11 @@ impl Worker {
         self.pace = if self.pace == 0.0 { each } else { (3.0 * self.pace + each) / 4.0 };
         self.since = now;
         self.proven = true;
+        self.prove();
+        self.extended = false;
+        self.silent_since = None;
         self.settled_in = false;
-        let bytes_each = self.bytes.checked_div(self.in_flight as usize).unwrap_or(0);
-        self.in_flight -= count;
-        self.bytes = bytes_each * self.in_flight as usize;
+        self.lighten(count);
         let wanted = if self.pace > LONG { 1.0 } else { (AHEAD / self.pace.max(1.0)).clamp(2.0, MOST_AHEAD) };
         // It may grow fourfold at once, so that one quick task among slow ones draws no crowd behind it.
         self.allowed = (wanted as u32).min(self.allowed * 4).max(1);
@@ -143,11 +201,11 @@ impl Worker {
         std::mem::take(&mut self.spans)
     }
 
-    /// After a take-back, the bytes of what is left are small.
-    pub(super) fn forget_bytes(&mut self) {
-        if self.in_flight == 0 {
-            self.bytes = 0;
-        }
+    /// `count` items are not in flight any more.
+    pub(super) fn lighten(&mut self, count: u32) {
+        let bytes_each = self.bytes.checked_div(self.in_flight as usize).unwrap_or(0);
+        self.in_flight -= count;
+        self.bytes = bytes_each * self.in_flight as usize;
     }
 
     /// How long what it has will take, by its pace.

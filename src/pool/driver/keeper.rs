@@ -1,0 +1,160 @@
+//! What the keeper says, and what follows.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipc_channel::ipc::IpcSender;
+use nix::sys::epoll::{EpollEvent, EpollFlags};
+
+use crate::keeper::client::Client;
+use crate::link::command::Command;
+use crate::link::request::{Incoming, Notice};
+use crate::pool::core::{CLIENT, KEEPER};
+use crate::pool::state::{Ending, State};
+use crate::sys::pidfd::{self, Scope};
+use crate::sys::signal::Signal;
+
+use super::{Connect, Driver};
+
+impl Driver {
+    pub(super) fn use_client(&mut self, client: Client) -> io::Result<()> {
+        let events = &self.core.events;
+        events.add(client.socket(), EpollEvent::new(EpollFlags::EPOLLIN, CLIENT))?;
+        events.add(client.keeper().process(), EpollEvent::new(EpollFlags::EPOLLIN, KEEPER))?;
+        self.client = Some(client);
+        Ok(())
+    }
+
+    /// What the keeper has to say.
+    pub(super) fn hear(&mut self, events: EpollFlags) {
+        if events.contains(EpollFlags::EPOLLOUT) {
+            if let Some(client) = &mut self.client {
+                let _ = client.flush();
+            }
+            self.watch_client();
+        }
+        while let Some(client) = &self.client {
+            match client.receive() {
+                Ok(Incoming::Message(notice, descriptors)) => self.heard(notice, descriptors),
+                Ok(Incoming::Empty) => return,
+                Ok(Incoming::End) | Err(_) => self.lose_keeper(),
+            }
+        }
+    }
+
+    pub(super) fn heard(&mut self, notice: Notice, descriptors: Vec<OwnedFd>) {
+        let core = Arc::clone(&self.core);
+        let mut state = core.lock();
+        match notice {
+            Notice::Started { id, pid, commands } => {
+                let Some(slot) = state.slot_of(id) else { return self.tell_connected(id) };
+                let mut descriptors = descriptors.into_iter();
+                let connect = commands.zip(descriptors.next());
+                if let Some(worker) = state.workers[slot].as_mut() {
+                    worker.pid = pid;
+                    worker.process = descriptors.next();
+                    tracing::debug!(pid, slot, after = ?worker.started.elapsed(), "worker started");
+                }
+                self.connects.extend(connect.map(|(name, _listener)| Connect { id, name, _listener }));
+            }
+            Notice::Failed { id, step, errno } => {
+                let text = format!("{}: {}", step.text(), io::Error::from_raw_os_error(errno));
+                self.ended(&mut state, id, Ending::NotStarted, Some(text));
+            }
+            Notice::Exited { id, status, usage } => {
+                self.ended(&mut state, id, Ending::Exited(status, usage), None)
+            }
+            Notice::Tasks { .. } => {}
+        }
+        core.release(state);
+    }
+
+    pub(super) fn ended(&mut self, state: &mut State, id: u32, ending: Ending, reason: Option<String>) {
+        let Some(slot) = state.slot_of(id) else { return };
+        self.pass_on(state, slot);
+        if let Some(worker) = state.workers[slot].as_ref() {
+            let _ = self.core.bells.delete(worker.lane.doorbell());
+        }
+        if let Some(at) = self.connects.iter().position(|connect| connect.id == id) {
+            self.connects.remove(at);
+            self.tell_connected(id);
+        }
+        self.held_back.retain(|other| *other != id);
+        state.worker_ended(slot, ending, reason);
+        state.renew_lanes();
+    }
+
+    /// What it told before its end counts.
+    pub(super) fn keeper_ended(&mut self) {
+        self.hear(EpollFlags::empty());
+        self.lose_keeper();
+    }
+
+    /// The keeper is dead, and its workers with it. What they committed counts; a new keeper is started with
+    /// the next worker.
+    pub(super) fn lose_keeper(&mut self) {
+        let Some(client) = self.client.take() else { return };
+        let events = &self.core.events;
+        let _ = events.delete(client.socket());
+        let _ = events.delete(client.keeper().process());
+        tracing::warn!(pid = client.keeper().pid(), "keeper died");
+        let core = Arc::clone(&self.core);
+        let mut state = core.lock();
+        // What one of them gives back must not go to another one that is gone as well.
+        state.workers.iter_mut().flatten().for_each(|worker| worker.lane.shut());
+        let processes: Vec<(u32, Option<OwnedFd>)> =
+            state.workers.iter_mut().flatten().map(|worker| (worker.id, worker.process.take())).collect();
+        for (id, process) in processes {
+            if let Some(process) = process {
+                // Its leader died with the keeper; this is for the rest of its group.
+                let _ = pidfd::send_signal(process.as_fd(), Signal::SIGKILL, Scope::Group);
+                let _ = pidfd::wait_for_end(process.as_fd(), Some(Duration::from_secs(1)));
+            }
+            self.ended(&mut state, id, Ending::Lost, Some("the keeper died".to_owned()));
+        }
+        core.release(state);
+    }
+
+    /// A keeper that does not end its workers is stopped, or worse: the kernel ends them with it.
+    pub(super) fn kill_keeper(&mut self) {
+        self.end_by = None;
+        if let Some(client) = &self.client {
+            let _ = pidfd::send_signal(client.keeper().process(), Signal::SIGKILL, Scope::Process);
+        }
+    }
+
+    /// Connects one command channel. Its other end listens as long as it is held here, so this neither waits
+    /// nor fails.
+    pub(super) fn connect_one(&mut self) {
+        let Some(Connect { id, name, _listener }) = self.connects.pop_front() else { return };
+        let sender = IpcSender::<Command>::connect(name);
+        self.tell_connected(id);
+        let core = Arc::clone(&self.core);
+        let mut state = core.lock();
+        let Some(slot) = state.slot_of(id) else { return };
+        match (sender, state.workers[slot].as_mut()) {
+            (Ok(sender), Some(worker)) => worker.commands.attach(sender),
+            (Err(error), _) => tracing::warn!(%error, "no command channel to a worker"),
+            (Ok(_), None) => {}
+        }
+    }
+
+    /// The keeper need not keep the channel any longer.
+    fn tell_connected(&mut self, id: u32) {
+        if let Some(client) = &mut self.client {
+            let _ = client.connected(id);
+        }
+        self.watch_client();
+    }
+
+    /// Watches for room if requests wait for it.
+    pub(super) fn watch_client(&self) {
+        if let Some(client) = &self.client {
+            let mut flags = EpollFlags::EPOLLIN;
+            flags.set(EpollFlags::EPOLLOUT, client.is_waiting_for_room());
+            let _ = self.core.events.modify(client.socket(), &mut EpollEvent::new(flags, CLIENT));
+        }
+    }
+}

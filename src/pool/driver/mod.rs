@@ -1,0 +1,199 @@
+//! The pool's own thread: starts and kills workers, hears of their ends, keeps the clock, and reads the
+//! lanes when nobody else does.
+
+mod keeper;
+mod output;
+mod start;
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, MutexGuard};
+use std::time::{Duration, Instant};
+
+use nix::sys::epoll::{EpollEvent, EpollFlags};
+
+use crate::keeper::client::Client;
+use crate::keeper::handle::Executable;
+use crate::link::command::Command;
+use crate::process::child::Job as FirstJob;
+use crate::sys::pidfd;
+use crate::sys::signal;
+
+use super::builder::{Options, Output};
+use super::callbacks::{self, Callbacks};
+use super::core::{BELLS, CLIENT, Core, KEEPER, KICK, OUTPUT, RELAY};
+use super::machine::{Event, Stage};
+use super::relay::Relay;
+use super::state::{Duty, State};
+use start::say;
+
+/// How long a keeper may take to end killed workers before it is killed itself.
+const LONGEST_END: Duration = Duration::from_secs(5);
+
+/// The driver's own things.
+pub(super) struct Driver {
+    core: Arc<Core>,
+    options: Options,
+    executable: Executable,
+    initializer: Option<Arc<FirstJob>>,
+    client: Option<Client>,
+    next_id: u32,
+    relay: Option<Relay>,
+    /// Pipes that are not read while the relay is full.
+    held_back: Vec<u32>,
+    /// Command channels to be connected when there is nothing else to do.
+    connects: VecDeque<Connect>,
+    callbacks: Callbacks,
+    /// When to end by force.
+    end_by: Option<Instant>,
+}
+
+/// A command channel that waits to be connected.
+struct Connect {
+    id: u32,
+    name: String,
+    /// The socket that listens, so that a connect cannot fail, whoever died meanwhile.
+    _listener: OwnedFd,
+}
+
+impl Driver {
+    pub(super) fn new(
+        core: Arc<Core>,
+        options: Options,
+        executable: Executable,
+        initializer: Option<FirstJob>,
+        client: Client,
+    ) -> io::Result<Driver> {
+        let relay = match options.stderr {
+            Output::Null => None,
+            Output::Inherit | Output::Stderr => Some(Relay::new()?),
+        };
+        let mut driver = Driver {
+            core,
+            options,
+            executable,
+            initializer: initializer.map(Arc::new),
+            client: None,
+            next_id: 0,
+            relay,
+            held_back: Vec::new(),
+            connects: VecDeque::new(),
+            callbacks: Callbacks::default(),
+            end_by: None,
+        };
+        driver.use_client(client)?;
+        if let Some(relay) = &driver.relay {
+            // A file is always writable, and cannot be watched.
+            let _ = driver.core.events.add(relay.target(), EpollEvent::new(EpollFlags::empty(), RELAY));
+        }
+        Ok(driver)
+    }
+
+    /// Starts the first workers, on the thread that makes the pool.
+    pub(super) fn start_all(&mut self) {
+        let core = Arc::clone(&self.core);
+        let mut state = core.lock();
+        self.act(&mut state);
+    }
+
+    /// Runs until the pool has come to its end.
+    pub(super) fn run(mut self) {
+        signal::block_all_in_this_thread();
+        loop {
+            let core = Arc::clone(&self.core);
+            let mut state = core.lock();
+            self.act(&mut state);
+            if self.is_finished(&state) {
+                break;
+            }
+            let now = Instant::now();
+            let look = state.look_at();
+            if look.is_some_and(|look| look <= now) {
+                core.look_as_driver(&mut state);
+                core.release(state);
+                continue;
+            }
+            let alarm = state.machine.wake_at();
+            if alarm.is_some_and(|alarm| alarm <= now) {
+                state.drain_all();
+                state.run(Event::Tick);
+                core.release(state);
+                continue;
+            }
+            let alarm = [alarm, look].into_iter().flatten().min();
+            let _ = state.machine.take_earliest();
+            state.alarm = alarm;
+            let finished = std::mem::take(&mut state.finished);
+            core.release(state);
+            self.callbacks.call(finished);
+            self.wait(alarm, now);
+        }
+        self.finish();
+    }
+
+    fn is_finished(&mut self, state: &State) -> bool {
+        let held = state.holds > 0 && state.machine.stage() == Stage::Closing;
+        if held || !state.machine.is_finished() {
+            return false;
+        }
+        state.workers.iter().all(Option::is_none) && state.finished.is_empty()
+    }
+
+    fn finish(mut self) {
+        // The keeper may end now, if nobody else uses it.
+        self.client = None;
+        self.callbacks.finish();
+        let mut state = self.core.lock();
+        // What an iterator still submits to a pool that was closed ends like this.
+        state.run(Event::Terminate);
+        state.ended = true;
+        state.wake_everybody();
+        let late = std::mem::take(&mut state.finished);
+        self.core.ended.notify_all();
+        self.core.release(state);
+        late.into_iter().for_each(callbacks::run);
+    }
+
+    fn wait(&mut self, alarm: Option<Instant>, now: Instant) {
+        let alarm = [alarm, self.end_by].into_iter().flatten().min();
+        let timeout = match alarm {
+            _ if !self.connects.is_empty() => Some(Duration::ZERO),
+            Some(alarm) => Some(alarm.saturating_duration_since(now)),
+            None => None,
+        };
+        let mut events = [EpollEvent::empty(); 32];
+        let count = self.core.events.wait(&mut events, pidfd::poll_timeout(timeout)).unwrap_or(0);
+        for event in &events[..count] {
+            match event.data() {
+                KICK => self.core.answer_kick(),
+                BELLS => self.core.read_as_driver(),
+                CLIENT => self.hear(event.events()),
+                KEEPER => self.keeper_ended(),
+                RELAY => self.flush_relay(),
+                output => self.pass_on_output((output - OUTPUT) as u32),
+            }
+        }
+        if count == 0 {
+            self.connect_one();
+        }
+        if self.end_by.is_some_and(|end_by| end_by <= Instant::now()) {
+            self.kill_keeper();
+        }
+    }
+
+    /// Carries out what was left for the driver.
+    fn act(&mut self, state: &mut MutexGuard<'_, State>) {
+        while let Some(duty) = state.deferred.pop_front() {
+            match duty {
+                Duty::Start { slot } => self.start(state, slot),
+                Duty::Kill { slot } => self.kill(state, slot),
+                Duty::AskToStop { slot, number } => say(state, slot, Command::Cancel { number }),
+                Duty::Retire { slot } => say(state, slot, Command::Retire),
+            }
+        }
+        if state.machine.stage() == Stage::Terminating && self.end_by.is_none() {
+            self.end_by = Some(Instant::now() + LONGEST_END);
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Starts workers, and tells them to end.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use bytes::Bytes as Buffer;
+use nix::sys::epoll::{EpollEvent, EpollFlags};
+
+use crate::error::Kind;
+use crate::keeper::handle::Keeper;
+use crate::keeper::identity;
+use crate::link::command::Command;
+use crate::link::host_end::HostEnd;
+use crate::link::lane::RING_WORDS;
+use crate::link::request::{Launch, Role, Settings, StartMethod};
+use crate::pool::builder::{Options, Output};
+use crate::pool::core::OUTPUT;
+use crate::pool::machine::Slot;
+use crate::pool::state::{Ending, State};
+use crate::pool::worker::{Initializer, WorkerProcess};
+use crate::process::child::{Job as FirstJob, surroundings};
+use crate::process::stdio::Capture;
+use crate::sys::signal::Signal;
+
+use super::Driver;
+
+/// How much of what a worker writes to stderr is kept for errors.
+const STDERR_KEPT: usize = 8 * 1024;
+
+impl Driver {
+    /// Starts a worker; should that fail, the machine hears of a worker that ended before it was ready.
+    pub(in crate::pool) fn start(&mut self, state: &mut State, slot: Slot) {
+        if state.workers.len() <= slot {
+            state.workers.resize_with(slot + 1, || None);
+        }
+        match self.try_start(slot) {
+            Ok(worker) => state.install(slot, worker),
+            Err(error) => {
+                tracing::warn!(%error, "worker could not be started");
+                state.worker_ended(slot, Ending::NotStarted, Some(error.to_string()));
+            }
+        }
+    }
+
+    pub(super) fn try_start(&mut self, slot: Slot) -> Result<WorkerProcess, crate::Error> {
+        let system = |what| move |error| crate::Error::system(what, error);
+        self.ensure_client()?;
+        let Some(client) = &mut self.client else {
+            return Err(Kind::Broken("the keeper died".to_owned()).into());
+        };
+        self.next_id = self.next_id.wrapping_add(1);
+        let (id, name) = (self.next_id, format!("{}-{}", self.options.name, slot + 1));
+        let (mut lane, memory) = HostEnd::create(&name, RING_WORDS, self.options.largest_result)
+            .map_err(system("make shared memory for a worker"))?;
+        let (stderr_end, stderr) = Capture::tail(STDERR_KEPT).map_err(system("make a pipe for a worker"))?;
+        let stdout_end = match self.options.stdout {
+            Output::Inherit => crate::sys::fd::standard_stream(1),
+            Output::Stderr => stderr_end.try_clone(),
+            Output::Null => std::fs::File::options().write(true).open("/dev/null").map(Into::into),
+        };
+        let stdout_end = stdout_end.map_err(system("open stdout for a worker"))?;
+        let doorbell = lane.doorbell().as_fd().try_clone_to_owned().map_err(system("copy a descriptor"))?;
+        let bell = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, u64::from(id));
+        self.core.bells.add(lane.doorbell(), bell).map_err(|errno| system("watch a worker")(errno.into()))?;
+        if let Some(pipe) = stderr.pipe() {
+            let output = EpollEvent::new(EpollFlags::EPOLLIN, OUTPUT + u64::from(id));
+            self.core.events.add(pipe, output).map_err(|errno| system("watch a worker")(errno.into()))?;
+        }
+        let initializer = match &self.initializer {
+            None => Initializer::Done,
+            Some(job) => {
+                send_initializer(&mut lane, job)
+                    .map_err(|breach| system("write to a lane")(io::Error::other(breach)))?;
+                Initializer::Running
+            }
+        };
+        let launch = launch(&self.options, client.keeper(), id, name);
+        client
+            .spawn(launch, vec![memory, doorbell, stdout_end, stderr_end])
+            .map_err(system("reach the keeper"))?;
+        Ok(WorkerProcess::new(id, lane, stderr, initializer))
+    }
+
+    /// The keeper may have died since the last start.
+    pub(super) fn ensure_client(&mut self) -> Result<(), crate::Error> {
+        if self.client.is_some() {
+            return Ok(());
+        }
+        let keeper = Keeper::of(&self.executable)?;
+        let client = keeper.client().map_err(|error| crate::Error::system("reach the keeper", error))?;
+        self.use_client(client).map_err(|error| crate::Error::system("watch the keeper", error))
+    }
+
+    pub(super) fn kill(&mut self, state: &mut State, slot: Slot) {
+        let Some(worker) = state.workers.get(slot).and_then(Option::as_ref) else { return };
+        if let Some(client) = &mut self.client {
+            // A keeper that is gone has taken the worker along, and that is told soon.
+            let _ = client.signal(worker.id, Signal::SIGKILL, true);
+        }
+        self.watch_client();
+    }
+}
+
+/// Tells a worker something, if it is still there.
+pub(super) fn say(state: &mut State, slot: Slot, command: Command) {
+    if let Some(worker) = state.workers.get_mut(slot).and_then(Option::as_mut) {
+        worker.commands.say(command);
+    }
+}
+
+fn send_initializer(lane: &mut HostEnd, job: &FirstJob) -> Result<(), crate::link::ring::Breach> {
+    for value in &job.shared {
+        let head = crate::link::frame::DownHead::put(value.number, &value.line, value.parts.len());
+        lane.send(head, &value.line, &value.parts, || value.line.clone())?;
+    }
+    lane.send(job.head, &job.line, &job.parts, || Buffer::copy_from_slice(&job.line))?;
+    lane.publish()
+}
+
+fn launch(options: &Options, keeper: &Keeper, id: u32, name: String) -> Launch {
+    let (environment, working_directory) = surroundings(
+        keeper,
+        &options.environment,
+        options.clear_environment,
+        options.working_directory.clone(),
+    );
+    Launch {
+        id,
+        method: if keeper.can_fork() { options.method } else { StartMethod::Exec },
+        commands: true,
+        stdin: false,
+        environment,
+        working_directory,
+        limits: options.limits,
+        settings: Settings {
+            name,
+            depth: identity::depth() + 1,
+            role: Role::Pool,
+            measured: options.measured,
+            largest_result: options.largest_result,
+            daemon: true,
+            parent: identity::as_parent(),
+            tree: keeper.tree(),
+        },
+    }
+}

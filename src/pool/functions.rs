@@ -1,0 +1,58 @@
+//! How the workers know a function.
+
+use crate::error::{Error, Kind};
+use crate::link::frame::Coding;
+use crate::task::arguments::{Task, Transfer};
+use crate::task::error::{TaskContext, TaskError, TaskErrorKind};
+use crate::task::identity::descriptor_of;
+use crate::task::registry;
+
+use super::Pool;
+use super::batch::{Function, Name};
+
+impl Pool {
+    /// How the workers know a function.
+    pub(super) fn function<F, A>(&self, function: F) -> Result<Function, Error>
+    where
+        F: Task<A>,
+        A: Transfer,
+        F::Output: Transfer,
+    {
+        let descriptor = descriptor_of::<F, A>(function);
+        if self.keeper.is_same_build() {
+            let number = descriptor.offset().map_err(|error| Kind::Task(error.to_string()))?;
+            return Ok(Function { coding: Coding::Offset, number, name: Name::Static((descriptor.name)()) });
+        }
+        let Some(description) = registry::description_of::<F>() else {
+            let name = (descriptor.name)();
+            let text = format!(
+                "the workers run another executable, so `{name}` needs #[watertight::task] to have a name there"
+            );
+            return Err(Kind::Task(text).into());
+        };
+        let number = registry::find_described(self.keeper.tasks(), &description)
+            .map_err(|error| Kind::Task(error.to_string()))?;
+        Ok(Function {
+            coding: Coding::Registered,
+            number: u64::from(number),
+            name: Name::Shared(description.name.into()),
+        })
+    }
+
+    pub(super) fn named(&self, name: &str, coding: Coding) -> Result<Function, Error> {
+        let tasks = self.keeper.tasks();
+        let number = registry::find(tasks, name).map_err(|error| Kind::Task(error.to_string()))?;
+        let name = Name::Shared(tasks[number as usize].name.as_str().into());
+        Ok(Function { coding, number: u64::from(number), name })
+    }
+}
+
+/// A task that reached no worker, because the pool does not take it.
+pub(super) fn not_run(error: Error, task: &str) -> TaskError {
+    let kind = match error.kind() {
+        Kind::Task(message) => TaskErrorKind::UnknownTask { message: message.clone() },
+        Kind::Closed => TaskErrorKind::Terminated,
+        _ => TaskErrorKind::NoWorker { message: error.to_string() },
+    };
+    TaskError::new(kind, TaskContext::not_started(task, None))
+}

@@ -1,0 +1,95 @@
+//! How a pool grows, shrinks and comes to its end.
+
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Kind};
+
+use super::machine::{self, Event};
+use super::{Pool, callbacks};
+
+/// How long the end of a pool may take, when its keeper has to be killed too.
+const LONGEST_FAREWELL: Duration = Duration::from_secs(30);
+
+impl Pool {
+    /// Changes the number of workers. Fewer: idle ones go, then those that are done with what they run;
+    /// what they had not begun goes to others.
+    ///
+    /// # Errors
+    /// If it is zero, or the pool is closed.
+    pub fn resize(&self, workers: usize) -> Result<(), Error> {
+        if workers == 0 {
+            return Err(Kind::Option("a pool needs at least one worker".to_owned()).into());
+        }
+        let mut state = self.core.lock();
+        self.core.check_open(&state)?;
+        state.run(Event::Resize { workers });
+        self.core.release(state);
+        Ok(())
+    }
+
+    /// Takes no more tasks. What was submitted is still done, as are all inputs of a `map` that has begun;
+    /// `join` waits for that. What a lazy iterator has not pulled by then is not done.
+    pub fn close(&self) {
+        let mut state = self.core.lock();
+        state.run(Event::Close);
+        self.core.release(state);
+        // Without a worker to be told, nothing else tells the driver.
+        self.core.kick();
+    }
+
+    /// Ends everything at once: what is not done ends with [`Terminated`](crate::TaskErrorKind::Terminated), and
+    /// the workers are killed.
+    pub fn terminate(&self) {
+        let mut state = self.core.lock();
+        state.drain_all();
+        state.run(Event::Terminate);
+        self.core.release(state);
+        self.core.kick();
+    }
+
+    /// Waits until all is done and every worker is gone.
+    ///
+    /// # Errors
+    /// If the pool is still open: `close` or `terminate` it first, or this would wait for ever.
+    pub fn join(&self) -> Result<(), Error> {
+        let state = self.core.lock();
+        if state.machine.stage() == machine::Stage::Open {
+            return Err(Kind::Option(
+                "the pool is still open: close or terminate it before `join`".to_owned(),
+            )
+            .into());
+        }
+        self.core.wait_for_end(state, None);
+        Ok(())
+    }
+
+    /// As `join`, but waits no longer than `timeout`. True if the pool has come to its end.
+    ///
+    /// # Errors
+    /// As `join`.
+    pub fn join_timeout(&self, timeout: Duration) -> Result<bool, Error> {
+        let state = self.core.lock();
+        if state.machine.stage() == machine::Stage::Open {
+            return Err(Kind::Option(
+                "the pool is still open: close or terminate it before `join`".to_owned(),
+            )
+            .into());
+        }
+        Ok(self.core.wait_for_end(state, Instant::now().checked_add(timeout)))
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.terminate();
+        // A callback may drop the last handle; the driver waits for callbacks, so it is not waited for then.
+        if callbacks::is_callback_thread() {
+            return;
+        }
+        let ended = self.core.wait_for_end(self.core.lock(), Instant::now().checked_add(LONGEST_FAREWELL));
+        if let Some(driver) = self.driver.take().filter(|_| ended) {
+            // It only panics by a bug of ours, and has said so then.
+            let _ = driver.join();
+        }
+    }
+}

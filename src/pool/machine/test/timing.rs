@@ -1,0 +1,177 @@
+//! What the passing of time brings.
+
+use std::time::Duration;
+
+use super::super::{Action, Batch, Config, Event, Verdict};
+use super::bench::{Bench, MILLISECOND, SECOND, batch, config, deliver, has, send};
+
+fn timed(job: u64, count: u32, timeout: Duration) -> Batch {
+    Batch { timeout: Some(timeout), ..batch(job, count) }
+}
+
+#[test]
+fn an_idle_pool_waits_for_no_time() {
+    assert_eq!(Bench::new(config(4)).machine.wake_at(), None);
+}
+
+#[test]
+fn a_task_over_its_time_is_asked_to_stop_and_then_killed() {
+    let mut bench = Bench::new(config(1));
+    bench.submit(timed(1, 1, SECOND));
+    assert_eq!(bench.machine.wake_at(), Some(bench.now + SECOND));
+    assert_eq!(bench.time_out(0), [Action::AskToStop { slot: 0 }]);
+    assert_eq!(bench.machine.wake_at(), Some(bench.now + 200 * MILLISECOND));
+    assert_eq!(bench.tick(), [Action::Kill { slot: 0 }]);
+    assert_eq!(bench.machine.wake_at(), None);
+    assert_eq!(bench.crashed(0)[0], deliver(1, 0, 1, Verdict::TimedOut(SECOND)));
+}
+
+#[test]
+fn a_task_that_stops_in_its_grace_time_keeps_its_worker() {
+    let mut bench = Bench::new(config(1));
+    bench.submit(timed(1, 2, SECOND));
+    bench.time_out(0);
+    let actions = bench.failed(0);
+    assert_eq!(actions, [deliver(1, 0, 1, Verdict::TimedOut(SECOND)), send(0, 1, 1..2)]);
+    assert_eq!(bench.machine.wake_at(), Some(bench.now + SECOND));
+}
+
+#[test]
+fn a_time_out_that_begins_later_wakes_the_driver() {
+    let mut bench = Bench::new(config(1));
+    bench.submit(batch(9, 1));
+    bench.later(MILLISECOND).settled(0, 1);
+    bench.submit(batch(1, 1));
+    bench.submit(timed(2, 1, SECOND));
+    assert_eq!(bench.loads(), [2], "the second one stands behind a task without a time-out");
+    bench.machine.take_earliest();
+    bench.later(SECOND).settled(0, 1);
+    let at = bench.machine.take_earliest();
+    assert!(at.is_some_and(|at| at <= bench.now + SECOND), "the driver hears of {at:?}");
+}
+
+#[test]
+fn a_shorter_time_out_behind_a_longer_one_wakes_the_driver() {
+    let mut bench = Bench::new(config(1));
+    bench.submit(batch(9, 1));
+    bench.later(MILLISECOND).settled(0, 1);
+    bench.submit(timed(1, 1, 100 * SECOND));
+    bench.submit(timed(2, 1, SECOND));
+    bench.machine.take_earliest();
+    bench.failed(0);
+    assert!(bench.machine.take_earliest().is_some_and(|at| at <= bench.now + SECOND));
+}
+
+#[test]
+fn what_stands_behind_a_task_that_timed_out_runs_elsewhere() {
+    let mut bench = Bench::new(config(2));
+    bench.submit(timed(1, 2, SECOND));
+    bench.later(MILLISECOND).settled(0, 1);
+    bench.later(MILLISECOND).settled(1, 1);
+    bench.submit(timed(2, 4, SECOND));
+    assert_eq!(bench.loads(), [2, 2]);
+    let actions = bench.tick();
+    assert!(has(&actions, |action| *action == Action::TakeBack { slot: 0 }), "{actions:?}");
+}
+
+#[test]
+fn a_long_back_off_is_waited_for() {
+    let minute = 60 * SECOND;
+    let mut bench = Bench::new(Config { backoff: minute, ..config(2) });
+    bench.submit(Batch { attempts: 3, ..batch(1, 1) });
+    let failed_at = bench.now;
+    assert_eq!(bench.failed(0), [Action::Retry { key: 1, item: 0, attempt: 1 }]);
+    assert_eq!(bench.machine.wake_at(), Some(failed_at + minute));
+    let disturbances = [
+        Event::Tick,
+        Event::Resize { workers: 3 },
+        Event::Submit { key: 2, batch: batch(2, 1) },
+        Event::Settled { slot: 0, count: 1 },
+        Event::Cancel { job: 77 },
+        Event::Close,
+        Event::Tick,
+    ];
+    for event in disturbances {
+        bench.later(8 * SECOND);
+        let name = format!("{event:?}");
+        let actions = bench.tell(event);
+        let again = |action: &Action| matches!(action, Action::Send { span, .. } if span.key == 1);
+        assert!(!has(&actions, again), "cut short by {name}");
+        assert_eq!(bench.machine.wake_at(), Some(failed_at + minute), "after {name}");
+    }
+    assert!(has(&bench.tick(), |action| matches!(action, Action::Send { span, .. } if span.attempt == 2)));
+}
+
+#[test]
+fn the_back_off_doubles_up_to_ten_seconds() {
+    let mut bench = Bench::new(Config { backoff: SECOND, ..config(1) });
+    bench.submit(Batch { attempts: 7, ..batch(1, 1) });
+    let mut waits = Vec::new();
+    for _ in 0..6 {
+        bench.failed(0);
+        waits.push((bench.machine.wake_at().unwrap() - bench.now).as_secs());
+        bench.tick();
+    }
+    assert_eq!(waits, [1, 2, 4, 8, 10, 10]);
+}
+
+#[test]
+fn durations_without_end_are_only_very_long() {
+    let endless = Duration::MAX;
+    let mut bench = Bench::new(Config { grace: endless, backoff: endless, ..config(2) });
+    bench.submit(Batch { attempts: 2, ..timed(1, 1, endless) });
+    bench.failed(0);
+    bench.submit(batch(2, 1));
+    bench.tell(Event::Cancel { job: 2 });
+    bench.took_back(0, 0);
+    assert!(bench.machine.wake_at().is_some_and(|at| at > bench.now + 1000 * SECOND));
+}
+
+#[test]
+fn a_worker_that_is_being_killed_has_no_time_out() {
+    let mut bench = Bench::new(config(1));
+    bench.submit(timed(1, 1, SECOND));
+    bench.tell(Event::Doomed { slot: 0 });
+    assert_eq!(bench.machine.wake_at(), None);
+    assert_eq!(bench.later(2 * SECOND).tell(Event::Tick), []);
+}
+
+#[test]
+fn a_task_that_began_later_than_it_was_given_has_its_whole_time() {
+    let mut bench = Bench::new(config(1));
+    bench.submit(timed(1, 1, SECOND));
+    bench.tick();
+    bench.machine.take_earliest();
+    let given_late = Some(400 * MILLISECOND);
+    assert_eq!(bench.tell(Event::TookBack { slot: 0, count: 0, running_for: given_late }), []);
+    let at = bench.now + 600 * MILLISECOND;
+    assert_eq!((bench.machine.wake_at(), bench.machine.take_earliest()), (Some(at), Some(at)));
+    bench.tick();
+    let lie = Some(MILLISECOND);
+    let actions = bench.tell(Event::TookBack { slot: 0, count: 0, running_for: lie });
+    assert_eq!(actions, [Action::AskToStop { slot: 0 }], "a worker is believed once");
+}
+
+#[test]
+fn a_task_that_was_not_begun_in_time_has_not_timed_out() {
+    let mut bench = Bench::new(config(2));
+    bench.submit(timed(1, 1, SECOND / 2));
+    bench.submit(batch(2, 1));
+    bench.later(SECOND / 4).settled(1, 1);
+    assert_eq!(bench.tick(), [Action::TakeBack { slot: 0 }]);
+    let actions = bench.took_back(0, 1);
+    assert!(has(&actions, |action| matches!(action, Action::Send { span, .. } if span.attempt == 1)));
+}
+
+#[test]
+fn a_worker_that_begins_nothing_is_replaced() {
+    let mut bench = Bench::new(config(1));
+    bench.submit(timed(1, 1, SECOND / 4));
+    for round in 1..=4 {
+        assert_eq!(bench.tick(), [Action::TakeBack { slot: 0 }]);
+        let actions = bench.took_back(0, 1);
+        assert_eq!(has(&actions, |action| *action == Action::Kill { slot: 0 }), round == 4, "{round}");
+    }
+    bench.died(0, false, true);
+    assert_eq!((bench.machine.queued(), bench.machine.in_flight()), (0, 1), "its task is with the next one");
+}

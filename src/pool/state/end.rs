@@ -1,0 +1,118 @@
+//! The end of a worker, and what is known of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::link::ring::Breach;
+use crate::pool::machine::{Event, Slot};
+use crate::pool::worker::Initializer;
+use crate::process::verdict;
+use crate::sys::clock::monotonic_nanos;
+use crate::sys::exit::{ExitStatus, ResourceUsage};
+use crate::task::error::{Absent, TaskContext, TaskError, TaskErrorKind};
+
+use super::telling::{Told, WorkerContext};
+use super::{Counters, State};
+
+/// How a worker ended.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::pool) enum Ending {
+    Exited(ExitStatus, ResourceUsage),
+    /// Its keeper died, and so nobody knows.
+    Lost,
+    /// It never came to be.
+    NotStarted,
+}
+
+impl State {
+    /// A worker wrote what no worker writes: it is killed, and its running task ends with that.
+    #[must_use]
+    pub(super) fn breached(&mut self, slot: Slot, breach: Breach) -> Event {
+        if let Some(worker) = self.workers[slot].as_mut().filter(|worker| worker.breach.is_none()) {
+            tracing::warn!(pid = worker.pid, %breach, "worker broke the protocol of its lane");
+            worker.breach = Some(breach);
+            self.renew_lanes();
+        }
+        Event::Doomed { slot }
+    }
+
+    /// A worker has ended. What it committed counts, and what was running ends with it.
+    pub(in crate::pool) fn worker_ended(&mut self, slot: Slot, ending: Ending, reason: Option<String>) {
+        self.run(Event::Ended { slot });
+        if let Some(worker) = self.workers[slot].as_mut() {
+            // A keeper's death can be seen before that of its workers: nothing is claimed any more from here on.
+            worker.lane.shut();
+        }
+        self.drain(slot);
+        let Some(worker) = self.workers[slot].as_mut() else {
+            let reason = Arc::from(reason.unwrap_or_default());
+            self.run(Event::Died { slot, running: false, ready: false, reason });
+            return;
+        };
+        // What is on its way from there is opened by now.
+        crate::shm::name::sweep_of(worker.pid);
+        worker.stderr.read_rest();
+        let notes = worker.lane.lane().black_box();
+        let elapsed = notes.elapsed(monotonic_nanos());
+        let stderr = worker.stderr.text();
+        // A lane that was scribbled on does not say what was running; the first task is the one to blame.
+        let running = worker.lane.claimed().map_or(true, |claimed| claimed > 0) || worker.breach.is_some();
+        // Its own word for it is a hint; what runs or has answered was ready.
+        let ready = running || notes.is_ready() || worker.lane.has_answered();
+        let kind = match (&worker.breach, &worker.initializer, ending) {
+            (Some(breach), ..) => TaskErrorKind::Breach { message: breach.to_string() },
+            (None, Initializer::Failed(kind), _) => kind.clone(),
+            (None, _, Ending::Exited(status, _)) => {
+                verdict::of_death(status, notes, &self.limits, Some(&stderr))
+            }
+            (None, _, Ending::Lost | Ending::NotStarted) => TaskErrorKind::Lost,
+        };
+        let usage = match ending {
+            Ending::Exited(_, usage) => Ok(usage),
+            Ending::Lost | Ending::NotStarted => Err(Absent::KeeperDied),
+        };
+        let context = WorkerContext { pid: worker.pid(), elapsed, usage, stderr: Ok(stderr.clone()) };
+        let reason = reason.unwrap_or_else(|| death_text(&kind, worker.pid(), &stderr));
+        let expected = worker.breach.is_none() && self.machine.expects_end(slot, running);
+        tell_end(worker.pid, &kind, expected, running);
+        if !expected {
+            Counters::add(&self.counters.crashed, 1);
+        }
+        self.workers[slot] = None;
+        self.told = Some(Told { kind, context });
+        self.run(Event::Died { slot, running, ready, reason: reason.into() });
+        self.told = None;
+    }
+
+    /// What is known of a worker that lives.
+    pub(super) fn context(
+        &mut self,
+        slot: Slot,
+        elapsed: Option<Duration>,
+        usage: Result<ResourceUsage, Absent>,
+    ) -> WorkerContext {
+        let Some(worker) = self.workers[slot].as_mut() else {
+            return WorkerContext { pid: None, elapsed, usage, stderr: Err(Absent::NotStarted) };
+        };
+        let elapsed = elapsed.or_else(|| worker.lane.lane().black_box().elapsed(monotonic_nanos()));
+        WorkerContext { pid: worker.pid(), elapsed, usage, stderr: Ok(worker.stderr.text()) }
+    }
+}
+
+/// What a pool that gives up says of its last worker.
+fn death_text(kind: &TaskErrorKind, pid: Option<u32>, stderr: &str) -> String {
+    let context = TaskContext { pid, ..TaskContext::not_started("", None) };
+    let error = TaskError::new(kind.clone(), context);
+    match stderr.trim() {
+        "" => error.cause().to_string(),
+        said => format!("{}; it said: {}", error.cause(), said.replace('\n', " ")),
+    }
+}
+
+fn tell_end(pid: u32, kind: &TaskErrorKind, expected: bool, running: bool) {
+    if expected {
+        tracing::debug!(pid, "worker exited");
+    } else {
+        tracing::info!(pid, ?kind, running, "worker died");
+    }
+}

@@ -1,0 +1,152 @@
+//! How calls become submissions, and wait for what comes of them.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Kind};
+use crate::task::arguments::Transfer;
+use crate::task::error::{Encoding, TaskContext, TaskError, TaskErrorKind};
+
+use super::batch::{Encoder, Function, Name, TaskOptions};
+use super::core::Role;
+use super::feed::Feed;
+use super::functions::not_run;
+use super::handle::Submission;
+use super::imap::{Order, Outcomes};
+use super::machine;
+use super::map::MapError;
+use super::sorted::Sorted;
+use super::{Pool, job, outcome};
+
+impl Pool {
+    pub(super) fn apply_function<A: Transfer, R: Transfer>(
+        &self,
+        function: Function,
+        arguments: &A,
+    ) -> Result<R, TaskError> {
+        let mut encoder = Encoder::default();
+        encoder.push(arguments, self.options.largest_argument).map_err(|error| {
+            let kind =
+                TaskErrorKind::Encoding { what: Encoding::EncodeArguments, message: error.to_string() };
+            TaskError::new(kind, TaskContext::not_started(&function.name, None))
+        })?;
+        let name = function.name.clone();
+        let (job, role) = self.submit_one(encoder, function).map_err(|error| not_run(error, &name))?;
+        let mailbox = self.core.wait(job, None, role, |state| state.take_complete(job));
+        outcome::one(mailbox.unwrap_or_default(), &name)
+    }
+
+    /// Submits a batch of its own, and takes the poller's role if it is free.
+    pub(super) fn submit_one(
+        &self,
+        encoder: Encoder,
+        function: Function,
+    ) -> Result<(machine::JobKey, Role), Error> {
+        let mut state = self.core.lock();
+        self.core.check_open(&state)?;
+        let role = if self.core.try_poll(&mut state) { Role::Held } else { Role::None };
+        let job = state.open(function.name.clone());
+        state.submit(encoder.finish(job, function, 0, self.task_options()));
+        state.seal(job);
+        self.core.release(state);
+        Ok((job, role))
+    }
+
+    /// Runs all inputs, and returns the outcomes with the number of inputs and the task's name.
+    pub(super) fn run_all<A, R>(
+        &self,
+        function: Result<Function, Error>,
+        inputs: impl Iterator<Item = A>,
+    ) -> Result<(Sorted<R>, u64, Name), MapError<R>>
+    where
+        A: Transfer,
+        R: Transfer,
+    {
+        let name = function.as_ref().map_or(Name::Static("?"), |function| function.name.clone());
+        let _hold = self.core.hold();
+        let opened = function.and_then(|function| self.open(function, inputs));
+        let mut feed = opened.map_err(|error| MapError::refused(not_run(error, &name)))?;
+        let (mut sorted, mut mailbox) = (Sorted::new(), job::Mailbox::default());
+        loop {
+            let appetite = self.core.lock().appetite(feed.job);
+            feed.submit(&self.core, appetite);
+            let (job, exhausted) = (feed.job, feed.exhausted);
+            let complete = self.core.wait(job, None, Role::Returning, |state| {
+                let hungry = !exhausted && state.has_appetite(job);
+                let ended = state.ended;
+                let job = state.jobs.get_mut(&job)?;
+                let complete = job.is_complete() || ended;
+                (hungry || complete).then(|| {
+                    job.mailbox.swap(&mut mailbox);
+                    complete
+                })
+            });
+            sorted.take(&mut mailbox, &name);
+            if complete == Some(true) {
+                break;
+            }
+        }
+        self.core.lock().detach(feed.job);
+        Ok((sorted, feed.pulled, name))
+    }
+
+    pub(super) fn lazy<A, R, I>(
+        &self,
+        function: Result<Function, Error>,
+        inputs: I,
+        order: Order,
+    ) -> Outcomes<I, R>
+    where
+        A: Transfer,
+        R: Transfer,
+        I: Iterator<Item = A>,
+    {
+        let name = function.as_ref().map_or(Name::Static("?"), |function| function.name.clone());
+        match function.and_then(|function| self.open(function, inputs)) {
+            Ok(feed) => Outcomes::new(Arc::clone(&self.core), feed, order, self.options.buffer),
+            Err(error) => Outcomes::refused(not_run(error, &name)),
+        }
+    }
+
+    pub(super) fn map_function<A: Transfer>(
+        &self,
+        function: Function,
+        inputs: impl Iterator<Item = A>,
+    ) -> Result<Submission, Error> {
+        let name = function.name.clone();
+        let _hold = self.core.hold();
+        let mut feed = self.open(function, inputs)?;
+        let submission = Submission::new(Arc::clone(&self.core), feed.job, name);
+        let max_pending = self.options.max_pending;
+        while !feed.exhausted {
+            let room = self.core.wait(feed.job, None, Role::None, |state| {
+                let room = state.room(max_pending);
+                (room > 0 || state.ended).then_some(room)
+            });
+            match room {
+                Some(room) if room > 0 => feed.submit(&self.core, room),
+                _ => return Err(Kind::Closed.into()),
+            }
+        }
+        Ok(submission)
+    }
+
+    pub(super) fn open<A, I>(&self, function: Function, inputs: I) -> Result<Feed<I>, Error>
+    where
+        A: Transfer,
+        I: Iterator<Item = A>,
+    {
+        let mut state = self.core.lock();
+        self.core.check_open(&state)?;
+        let job = state.open(function.name.clone());
+        drop(state);
+        Ok(Feed::new(inputs, job, function, self.task_options(), self.options.largest_argument))
+    }
+
+    pub(super) fn task_options(&self) -> TaskOptions {
+        TaskOptions {
+            attempts: self.options.attempts,
+            timeout: self.options.timeout,
+            chunk: self.options.chunk,
+        }
+    }
+}

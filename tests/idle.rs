@@ -1,0 +1,115 @@
+//! Idle costs nothing (P9): no thread of host, keeper or worker is woken while nothing is to be done.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use common::{Gate, stop_at, until};
+use watertight::{Pool, Process};
+
+/// For so long nothing may happen.
+const WHILE: Duration = Duration::from_secs(1);
+
+/// How often each thread of these processes has slept, and for how long it has run.
+fn wakings(pids: &[u32]) -> BTreeMap<String, (String, u64)> {
+    let me = nix::unistd::gettid().to_string();
+    let mut counts = BTreeMap::new();
+    for pid in pids {
+        for entry in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten() {
+            let thread = entry.file_name().into_string().unwrap();
+            if thread == me {
+                continue;
+            }
+            let switches = common::status(&format!("{pid}/task/{thread}"), "voluntary_ctxt_switches");
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/schedstat")).unwrap();
+            let ran = stat.split(' ').next().unwrap().parse().unwrap();
+            counts.insert(format!("{pid}/{thread}"), (switches, ran));
+        }
+    }
+    counts
+}
+
+/// Waits for a while in which nothing happens. What ticks never has one, and the test's deadline ends it.
+fn is_idle(pool: &Pool, workers: usize) {
+    until(|| pool.pids().len() == workers);
+    let keeper = common::status(&pool.pids()[0].to_string(), "PPid").parse().unwrap();
+    let mut pids = pool.pids();
+    pids.extend([keeper, std::process::id()]);
+    loop {
+        let before = wakings(&pids);
+        assert!(before.len() > workers + 1, "{before:?}");
+        std::thread::sleep(WHILE);
+        if wakings(&pids) == before {
+            return;
+        }
+    }
+}
+
+#[watertight::test]
+fn a_pool_that_was_never_used_sleeps() {
+    is_idle(&Pool::new(3).unwrap(), 3);
+}
+
+#[watertight::test]
+fn a_pool_sleeps_between_its_tasks() {
+    let pool = Pool::new(2).unwrap();
+    for _ in 0..2 {
+        pool.map(|x: u64| x + 1, 0..10_000).unwrap();
+        pool.imap(|x: u64| x + 1, 0..100).for_each(drop);
+        pool.apply(|| (), ()).unwrap();
+        is_idle(&pool, 2);
+    }
+}
+
+#[watertight::test]
+fn a_pool_with_every_option_sleeps() {
+    let builder = Pool::builder().workers(2).spare_workers(1).timeout(Duration::from_secs(600)).attempts(3);
+    let builder = builder.cpu_limit(Duration::from_secs(60)).max_tasks_per_worker(1000);
+    let pool = builder.initializer(|| 5, ()).start().unwrap();
+    pool.map(|x: u64| x + 1, 0..100).unwrap();
+    is_idle(&pool, 3);
+}
+
+#[watertight::test]
+fn a_pool_sleeps_while_a_task_does() {
+    let gate = Gate::new();
+    let pool = Pool::builder().workers(2).timeout(Duration::from_secs(600)).start().unwrap();
+    let later = pool.apply_async(|gate: PathBuf| stop_at(&gate), (gate.path(),)).unwrap();
+    let queued: Vec<_> = (0..3).map(|_| pool.apply_async(|| (), ()).unwrap()).collect();
+    let held = gate.wait_for_task();
+    until(|| queued.iter().all(watertight::AsyncResult::ready));
+    is_idle(&pool, 2);
+    drop(held);
+    later.get().unwrap();
+}
+
+#[watertight::test]
+fn a_pool_whose_results_nobody_reads_sleeps() {
+    let pool = Pool::builder().workers(2).buffer(50).start().unwrap();
+    let mut outcomes = pool.imap(|x: u64| x, 0..);
+    assert_eq!(outcomes.next().unwrap().unwrap(), 0);
+    is_idle(&pool, 2);
+}
+
+#[watertight::test]
+fn a_process_that_waits_costs_nothing_to_who_waits_for_it() {
+    let gate = Gate::new();
+    let process = Process::spawn(|gate: PathBuf| stop_at(&gate), (gate.path(),)).unwrap();
+    let held = gate.wait_for_task();
+    let pids = [std::process::id(), process.pid()];
+    std::thread::scope(|scope| {
+        let joined = scope.spawn(|| process.join());
+        loop {
+            let before = wakings(&pids);
+            std::thread::sleep(WHILE);
+            if wakings(&pids) == before {
+                break;
+            }
+        }
+        drop(held);
+        joined.join().unwrap().unwrap();
+    });
+}

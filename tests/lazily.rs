@@ -1,0 +1,162 @@
+//! Lazy iterators: bounded in both directions (P8).
+
+mod common;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use common::{Gate, stop_at, until};
+use watertight::Pool;
+
+static PULLED: AtomicU64 = AtomicU64::new(0);
+
+fn count(_: &u64) {
+    PULLED.fetch_add(1, Ordering::Relaxed);
+}
+
+fn square(x: u64) -> u64 {
+    x * x
+}
+
+fn stop_and_return(gate: Option<PathBuf>, x: u64) -> u64 {
+    if let Some(gate) = gate {
+        stop_at(&gate);
+    }
+    x
+}
+
+#[watertight::test]
+fn an_endless_input_is_pulled_no_further_than_the_buffer_ahead_of_its_reader() {
+    let pool = Pool::builder().workers(2).buffer(10).start().unwrap();
+    let endless = || (0..).inspect(count);
+    let mut outcomes = pool.imap(square, endless());
+    assert_eq!(PULLED.load(Ordering::Relaxed), 0, "nothing is pulled before somebody reads");
+    for read in 0..100 {
+        assert_eq!(outcomes.next().unwrap().unwrap(), read * read);
+        assert!(PULLED.load(Ordering::Relaxed) <= read + 11, "{PULLED:?} after {read}");
+    }
+    // A reader that does nothing for as long as it takes the pool to do all that it may.
+    let pulled = PULLED.load(Ordering::Relaxed);
+    until(|| pool.stats().in_flight == 0 && pool.stats().queued == 0);
+    assert_eq!(PULLED.load(Ordering::Relaxed), pulled);
+    drop(outcomes);
+    PULLED.store(0, Ordering::Relaxed);
+    let unordered: Vec<u64> = pool.imap_unordered(square, endless()).take(50).map(Result::unwrap).collect();
+    assert_eq!(unordered.len(), 50);
+    assert!(PULLED.load(Ordering::Relaxed) <= 61);
+}
+
+#[watertight::test]
+fn with_the_default_buffer_too_an_endless_input_is_pulled_boundedly() {
+    let pool = Pool::new(2).unwrap();
+    let endless = (0..).inspect(count);
+    let mut outcomes = pool.imap(square, endless);
+    assert_eq!(outcomes.by_ref().take(10_000).map(Result::unwrap).last(), Some(9999 * 9999));
+    assert!(PULLED.load(Ordering::Relaxed) <= 10_000 + 4096);
+}
+
+#[watertight::test]
+fn outcomes_keep_the_order_of_the_inputs_or_come_as_they_are_done() {
+    let (gate, pool) = (Gate::new(), Pool::new(2).unwrap());
+    let inputs = || (0..10).map(|x| (x, (x == 0).then(|| gate.path())));
+    let mut unordered =
+        pool.imap_unordered(|(x, gate): (u64, Option<PathBuf>)| stop_and_return(gate, x), inputs());
+    let first: Vec<u64> = unordered.by_ref().take(9).map(Result::unwrap).collect();
+    assert!(!first.contains(&0), "{first:?}");
+    drop(gate.wait_for_task());
+    assert_eq!(unordered.next().unwrap().unwrap(), 0);
+    assert!(unordered.next().is_none() && unordered.next().is_none());
+    let mut ordered = pool.imap(|(x, gate): (u64, Option<PathBuf>)| stop_and_return(gate, x), inputs());
+    assert!(ordered.next_timeout(Duration::from_millis(20)).is_err(), "the first is not done");
+    drop(gate.wait_for_task());
+    assert_eq!(ordered.map(Result::unwrap).collect::<Vec<_>>(), (0..10).collect::<Vec<_>>());
+}
+
+#[watertight::test]
+fn a_time_out_leaves_the_iterator_as_it_was() {
+    let (gate, pool) = (Gate::new(), Pool::new(1).unwrap());
+    let mut outcomes = pool.imap(|gate: PathBuf| stop_and_return(Some(gate), 7), [gate.path()]);
+    for _ in 0..3 {
+        assert!(outcomes.next_timeout(Duration::from_millis(5)).is_err());
+    }
+    drop(gate.wait_for_task());
+    assert_eq!(outcomes.next_timeout(Duration::from_secs(60)).unwrap().unwrap().unwrap(), 7);
+    assert!(outcomes.next_timeout(Duration::ZERO).unwrap().is_none());
+}
+
+#[watertight::test]
+fn an_error_stands_at_its_place_and_the_iteration_goes_on() {
+    let pool = Pool::new(2).unwrap();
+    let kinds: Vec<String> = pool
+        .imap(
+            |x: u64| match x {
+                3 => panic!("three"),
+                5 => std::process::abort(),
+                7 => std::process::exit(7),
+                x => x,
+            },
+            0..10,
+        )
+        .map(|outcome| outcome.map_or_else(|error| error.word().to_owned(), |value| value.to_string()))
+        .collect();
+    assert_eq!(kinds, ["0", "1", "2", "panic", "4", "signal", "6", "exit", "8", "9"]);
+}
+
+#[watertight::test]
+fn an_iterator_that_is_dropped_cancels_what_is_not_done() {
+    let gate = Gate::new();
+    let pool = Pool::builder().workers(1).grace(Duration::from_millis(10)).start().unwrap();
+    let inputs = (0..).map(|x| (x, (x == 2).then(|| gate.path())));
+    let mut outcomes = pool.imap(|(x, gate): (u64, Option<PathBuf>)| stop_and_return(gate, x), inputs);
+    assert_eq!(outcomes.next().unwrap().unwrap(), 0);
+    assert_eq!(outcomes.next().unwrap().unwrap(), 1);
+    drop(outcomes);
+    until(|| pool.stats().in_flight == 0 && pool.stats().queued == 0);
+    assert_eq!(pool.apply(square, (3,)).unwrap(), 9);
+}
+
+#[watertight::test]
+fn several_iterators_share_a_pool() {
+    let pool = Pool::new(2).unwrap();
+    let mut first = pool.imap(square, 0..1000);
+    let mut second = pool.imap_unordered(square, 0..1000);
+    let (mut sum_of_first, mut sum_of_second) = (0, 0);
+    for _ in 0..1000 {
+        sum_of_first += first.next().unwrap().unwrap();
+        sum_of_second += second.next().unwrap().unwrap();
+    }
+    assert_eq!(sum_of_first, sum_of_second);
+    assert!(first.next().is_none() && second.next().is_none());
+}
+
+#[watertight::test]
+fn a_slow_input_does_not_hold_back_what_is_done() {
+    let (tx, rx) = std::sync::mpsc::channel::<u64>();
+    let pool = Pool::new(2).unwrap();
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| pool.imap_unordered(square, rx).map(Result::unwrap).collect::<Vec<_>>());
+        for x in 0..5 {
+            tx.send(x).unwrap();
+            // The task runs although the next input has not come.
+            until(|| pool.stats().done == x + 1);
+        }
+        drop(tx);
+        let mut squares = reader.join().unwrap();
+        squares.sort_unstable();
+        assert_eq!(squares, [0, 1, 4, 9, 16]);
+    });
+}
+
+#[watertight::test]
+fn an_iterator_whose_pool_has_ended_says_so_for_what_is_left() {
+    let pool = Pool::builder().workers(1).buffer(2).start().unwrap();
+    let mut outcomes = pool.imap(square, 0..20);
+    assert_eq!(outcomes.next().unwrap().unwrap(), 0);
+    pool.close();
+    pool.join().unwrap();
+    let rest: Vec<_> = outcomes.collect();
+    assert_eq!(rest.len(), 19);
+    let done = rest.iter().take_while(|outcome| outcome.is_ok()).count();
+    assert!(rest[done..].iter().all(|outcome| outcome.as_ref().unwrap_err().is_terminated()), "{rest:?}");
+}

@@ -1,0 +1,24 @@
+//! Every interleaving of the protocols that host and worker speak in shared memory.
+//!
+//! The sources below `link` are those of the library itself, by path. They are written against
+//! `crate::primitive`, and here that is loom's words: loom runs each model again and again, once for each order
+//! in which its threads' steps can come and for each value that a weak processor may show them. A thread that
+//! sleeps for ever is found as well as a wrong value.
+//!
+//! Each model is a function that panics if it finds such an order; `tests/models.rs` names what each shows.
+
+// The included sources have unit tests of their own, which are not for these words.
+#![cfg(not(test))]
+
+mod explore;
+#[allow(dead_code, unreachable_pub, reason = "a model uses a part of what ships")]
+mod link;
+mod models;
+#[allow(dead_code, reason = "a model uses a part of what ships")]
+mod pool;
+mod primitive;
+mod sys;
+mod task;
+
+pub use models::{bell, claim, lane, ring};
+pub use pool::hand_over;

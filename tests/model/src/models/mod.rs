@@ -1,0 +1,6 @@
+//! The models, by what they explore.
+
+pub mod bell;
+pub mod claim;
+pub mod lane;
+pub mod ring;

@@ -1,0 +1,3 @@
+//! What the included source uses of the machine.
+
+pub(crate) type JobKey = usize;

@@ -1,0 +1,3 @@
+//! What the included sources use of the kernel.
+
+pub(crate) mod memory;

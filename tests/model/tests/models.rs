@@ -1,0 +1,110 @@
+//! What the models show. Each looks at more than one order, or it would show nothing.
+
+use watertight_model::{bell, claim, hand_over, lane, ring};
+
+fn check(model: fn() -> usize) {
+    let orders = model();
+    assert!(orders > 3, "a model of {orders} orders has no race in it");
+}
+
+#[test]
+fn a_ring_gives_every_word_once_in_order_and_whole() {
+    check(ring::whole_and_in_order);
+}
+
+#[test]
+fn a_writer_that_dies_leaves_what_it_committed_and_nothing_else() {
+    check(ring::death_of_the_writer);
+}
+
+#[test]
+fn each_task_has_exactly_one_owner() {
+    check(claim::one_owner);
+}
+
+#[test]
+fn the_host_never_counts_more_than_was_claimed() {
+    check(claim::a_count_is_honest);
+}
+
+#[test]
+fn no_wake_up_is_lost() {
+    check(bell::no_lost_wake_up);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn without_its_fences_a_bell_would_lose_a_wake_up() {
+    bell::lost_without_fences();
+}
+
+#[test]
+fn two_can_ring_for_one() {
+    check(bell::two_ringers);
+}
+
+#[test]
+fn one_ringer_alone_answers() {
+    check(bell::one_answer);
+}
+
+#[test]
+fn a_claim_is_the_barrier_between_a_commit_and_the_look_at_the_bell() {
+    check(bell::a_claim_is_a_barrier);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn if_a_claim_were_no_barrier_a_wake_up_would_be_lost() {
+    bell::lost_if_a_claim_were_none();
+}
+
+#[test]
+fn every_task_that_goes_down_a_lane_has_its_result_come_up() {
+    check(lane::task_after_task);
+}
+
+#[test]
+fn a_worker_that_is_told_to_go_does_what_it_was_given_before() {
+    check(lane::retire_behind_a_task);
+}
+
+#[test]
+fn a_task_runs_once_or_is_taken_back() {
+    check(lane::taken_back);
+}
+
+#[test]
+fn whoever_waits_for_room_gets_it() {
+    check(lane::room);
+}
+
+#[test]
+fn a_result_that_is_longer_than_its_ring_comes_whole() {
+    check(lane::in_pieces);
+}
+
+#[test]
+fn somebody_reads_as_long_as_anybody_waits() {
+    check(hand_over::one_waiter);
+}
+
+#[test]
+fn a_reader_that_leaves_hands_its_role_on() {
+    check(hand_over::two_waiters);
+}
+
+#[test]
+fn a_reader_that_stays_away_loses_its_role() {
+    check(hand_over::a_poller_that_stays_away);
+}
+
+#[test]
+fn a_reader_that_sleeps_hears_of_what_others_send() {
+    check(hand_over::sent_while_asleep);
+}
+
+#[test]
+fn a_driver_that_was_woken_for_nothing_sleeps_again() {
+    check(hand_over::sent_while_waking);
+}
