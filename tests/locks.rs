@@ -135,6 +135,39 @@ fn whoever_sleeps_for_a_lock_wakes_when_its_holder_is_killed() {
     }
 }
 
+/// A host whose child holds the lock.
+fn host_of_a_holder(lock: Lock, held: Atomic<u32>) {
+    let hold = |lock: Lock, held: Atomic<u32>| {
+        let _guard = lock.lock().unwrap();
+        held.store(std::process::id(), Ordering::Release);
+        std::thread::park_timeout(LONG);
+    };
+    let _ = Process::spawn(hold, (lock, held)).unwrap().join();
+}
+
+#[watertight::test]
+fn the_death_of_holder_host_and_keeper_at_one_stroke_is_noticed() {
+    let (lock, held) = (Lock::new().unwrap().named("held"), Atomic::new(0_u32).unwrap());
+    let host = Process::builder().daemon(true).spawn(host_of_a_holder, (lock.clone(), held.clone())).unwrap();
+    until(|| held.load(Ordering::Acquire) != 0);
+    let holder = held.load(Ordering::Acquire);
+    let parent = |pid: u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        stat[stat.rfind(')').unwrap() + 1..].split_whitespace().nth(1).unwrap().parse::<u32>().unwrap()
+    };
+    let keeper = parent(holder);
+    assert_eq!(parent(keeper), host.pid());
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| lock.lock().map(drop).unwrap_err());
+        until_waiting(1, "held");
+        let numbers = [keeper, host.pid(), holder].map(|pid| pid.to_string());
+        assert!(std::process::Command::new("kill").arg("-KILL").args(numbers).status().unwrap().success());
+        let LockError::HolderDied(died) = waiter.join().unwrap() else { panic!("it was not told") };
+        assert_eq!(died.holder.pid, holder);
+    });
+    assert!(host.join().is_err());
+}
+
 #[watertight::test]
 fn nobody_notices_when_a_waiter_is_killed() {
     let lock = Lock::new().unwrap().named("wanted");

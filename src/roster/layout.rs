@@ -66,7 +66,7 @@ const SLOT_BITS: u32 = 11;
 pub(super) const GENERATIONS: u32 = 1 << 19;
 
 /// The bits of an owner in a lock's word.
-pub(crate) const OWNER_BITS: u32 = (1 << 30) - 1;
+const OWNER_BITS: u32 = (1 << 30) - 1;
 
 impl Owner {
     /// A hold that was handed over or forgotten on purpose.

@@ -22,7 +22,7 @@ use crate::shm::segment::{OpenError, Segment};
 use crate::shm::text;
 
 pub(crate) use circle::Link;
-pub(crate) use layout::{OWNER_BITS, Owner};
+pub(crate) use layout::Owner;
 pub use report::{Party, Waiter, waiters};
 pub(crate) use wait::{Ending, Target, Wait, deadline};
 
