@@ -46,6 +46,10 @@ pub(crate) enum Kind {
     Outcome(TaskError),
     #[error("not ready in time")]
     TimedOut,
+    #[error("{0}")]
+    Shared(String),
+    #[error("{0}")]
+    Lock(crate::sync::LockError),
 }
 
 /// Why an executable did not become a keeper.
@@ -103,6 +107,11 @@ impl Error {
         Kind::System { what, source }.into()
     }
 
+    /// A shared object could not be made or opened.
+    pub(crate) fn shared(text: String) -> Error {
+        Kind::Shared(text).into()
+    }
+
     pub(crate) fn kind(&self) -> &Kind {
         &self.0
     }
@@ -111,6 +120,15 @@ impl Error {
     pub fn task_error(&self) -> Option<&TaskError> {
         match &*self.0 {
             Kind::Outcome(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Why a lock was not given, if that is what this error says: `?` turns a
+    /// [`LockError`](crate::sync::LockError) into one of these.
+    pub fn lock_error(&self) -> Option<&crate::sync::LockError> {
+        match &*self.0 {
+            Kind::Lock(error) => Some(error),
             _ => None,
         }
     }
@@ -141,6 +159,11 @@ impl Error {
         matches!(*self.0, Kind::Closed)
     }
 
+    /// Whether a shared object could not be made or opened: /dev/shm is full, or the object is gone.
+    pub fn is_shared_memory(&self) -> bool {
+        matches!(*self.0, Kind::Shared(_))
+    }
+
     /// Whether pools are nested too deep.
     pub fn is_too_deep(&self) -> bool {
         matches!(*self.0, Kind::TooDeep(_))
@@ -157,6 +180,12 @@ impl fmt::Debug for Error {
 impl From<Kind> for Error {
     fn from(kind: Kind) -> Error {
         Error(Box::new(kind))
+    }
+}
+
+impl From<crate::sync::LockError> for Error {
+    fn from(error: crate::sync::LockError) -> Error {
+        Kind::Lock(error).into()
     }
 }
 

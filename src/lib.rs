@@ -79,7 +79,10 @@ mod link;
 mod pool;
 mod primitive;
 mod process;
+mod roster;
 mod runtime;
+mod shm;
+pub mod sync;
 #[allow(unsafe_code, reason = "the kernel's interface; tests/layers.rs holds the list of such files")]
 mod sys;
 pub mod task;
@@ -92,6 +95,7 @@ pub use crate::process::{
     active_children, current_process, isolate, parent_process,
 };
 pub use crate::runtime::init;
+pub use crate::sync::{Array, Value};
 pub use crate::sys::cpu::cpu_count;
 pub use crate::sys::exit::{ExitStatus, ResourceUsage};
 pub use crate::sys::signal::{ParseSignalError, Signal};
@@ -101,6 +105,7 @@ pub use crate::task::error::{Absent, DeathDetail, Encoding, Panic, TaskError, Ta
 pub use crate::task::registry::{Parameter, TaskDescription};
 pub use crate::task::remote_error::RemoteError;
 pub use crate::task::shared::Shared;
+pub use bytemuck;
 pub use watertight_macros::{main, task, test};
 
 /// What a worker has besides its tasks.

@@ -4,7 +4,7 @@
 //! place to explore every interleaving of the very same source.
 
 pub(crate) use std::sync::MutexGuard;
-pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 pub(crate) use std::thread::{current as current_thread, park, park_timeout};
 pub(crate) use std::time::Instant;
 
@@ -13,7 +13,6 @@ pub(crate) use crate::sys::barrier::{full as fence, full_after_read_modify_write
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::AtomicU32;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 

@@ -19,7 +19,7 @@ fn quoted(text: &str) -> Vec<&str> {
 }
 
 fn documents() -> Vec<PathBuf> {
-    let folders = ["", "docs", "src/link", "src/keeper"];
+    let folders = ["", "docs", "src/link", "src/keeper", "src/roster", "src/sync"];
     let files = folders.iter().flat_map(|folder| fs::read_dir(root().join(folder)).unwrap());
     let files = files.map(|entry| entry.unwrap().path());
     files.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
@@ -107,6 +107,9 @@ fn the_table_of_python_names_real_items() {
         + &read("src/process/mod.rs");
     let face =
         face + &read("src/pool/builder.rs") + &read("src/task/context.rs") + &read("src/task/state.rs");
+    let sync = ["array", "barrier", "condition", "face", "lock", "mod", "semaphore", "value"];
+    let sync: String = sync.map(|name| read(format!("src/sync/{name}.rs"))).concat();
+    let face = face + &sync + &read("src/roster/report.rs") + &read("src/sync/error.rs");
     let text = read("README.md");
     let table = text.split("## From Python").nth(1).expect("the table").split("\n## ").next().unwrap();
     let rows = table.lines().filter(|line| line.starts_with("| `"));

@@ -6,6 +6,7 @@ use nix::sys::signal::{Signal as NixSignal, killpg};
 use nix::unistd::{Pid, getpid};
 use rustc_hash::FxHashMap;
 
+use crate::shm;
 use crate::sys::exit::{ExitStatus, ResourceUsage, ended_child, reap, reap_any};
 use crate::sys::procfs;
 use crate::sys::signal::Signal;
@@ -126,9 +127,11 @@ impl Children {
                 crate::sys::signal::send(entry.pid.as_raw(), Signal::SIGKILL);
             }
             if !reap_any() {
-                return;
+                break;
             }
         }
+        // Their host has no more ears, so nothing of theirs is on its way to anybody.
+        self.by_pid.keys().for_each(|pid| shm::name::sweep_of(*pid as u32));
     }
 
     /// In a forked worker: gives up what belongs to other workers.

@@ -16,8 +16,9 @@ use nix::unistd::Pid;
 
 use crate::error::{Error, KeeperFailure, Kind};
 use crate::link::command::prepare_to_send;
-use crate::link::request::{self, Greeting, Hello, Incoming, Notice, Request};
+use crate::link::request::{self, Greeting, Hello, Incoming, Notice, Request, Tree};
 use crate::link::token::{self, MAX_DEPTH, Token};
+use crate::roster;
 use crate::sys::image::Image;
 use crate::sys::socket::{self, MAX_PACKET, Received};
 use crate::sys::{fd, pidfd, spawn};
@@ -137,6 +138,13 @@ impl Keeper {
         let environment = (hash_of_environment() != self.environment).then(|| std::env::vars_os().collect());
         let here = std::env::current_dir().ok();
         (environment, here.filter(|here| Some(here) != self.working_directory.as_ref()))
+    }
+
+    /// The tree that its workers belong to.
+    pub(crate) fn tree(&self) -> Tree {
+        let guard = identity::settings().map(|settings| settings.tree.guard.clone());
+        let own = || self.hello.folder.clone().unwrap_or_default();
+        Tree { id: roster::tree(), guard: guard.unwrap_or_else(own) }
     }
 
     /// Reaps it and removes its folder, if it has ended.

@@ -16,6 +16,7 @@ use rustc_hash::FxHashMap;
 
 use crate::link::command::Command;
 use crate::link::request::{self, Hello, Incoming, Launch, Notice, Request, StartMethod, Step};
+use crate::shm;
 use crate::sys::fork::{Fork, SingleThreaded};
 use crate::sys::image::Image;
 use crate::sys::{child, pidfd};
@@ -49,6 +50,7 @@ struct Keeper {
     control: Option<OwnedFd>,
     /// Watched, never read.
     _host: OwnedFd,
+    host_pid: u32,
     clients: FxHashMap<u64, Client>,
     next_client: u64,
     children: Children,
@@ -74,14 +76,18 @@ pub(crate) fn serve(control: OwnedFd, host: OwnedFd) -> io::Result<Served> {
     if let Ok(folder) = &keeper.folder {
         folder.sweep();
     }
+    shm::name::sweep(None);
     loop {
         match keeper.wait_and_handle()? {
             Turn::Continue => {}
             Turn::End => {
                 keeper.children.end_all();
+                // As is a roster that only dead workers had joined.
+                shm::name::sweep_of(keeper.host_pid);
                 // Workers that were hosts have keepers of their own, which were killed with the rest.
                 if let Ok(folder) = &keeper.folder {
                     folder.sweep();
+                    shm::name::sweep(Some(folder.path()));
                 }
                 return Ok(Served::Finished);
             }
@@ -121,6 +127,7 @@ impl Keeper {
             signals,
             control: Some(control),
             _host: host,
+            host_pid: nix::unistd::getppid().as_raw() as u32,
             clients: FxHashMap::default(),
             next_client: FIRST_CLIENT,
             children: Children::default(),

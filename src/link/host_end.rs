@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes as Buffer;
 
 use crate::primitive::Doorbell;
+use crate::task::passengers;
 
 use super::frame::{DOWN_HEAD, DownHead, MAX_REPORT, Measure, UpHead, UpKind};
 use super::lane::Lane;
@@ -407,7 +408,9 @@ impl HostEnd {
         }
         let Some(arriving) = self.incoming.take() else { return Ok(false) };
         self.ledger.settle(arriving.head.number)?;
-        let (line, parts) = arriving.body.finish();
+        let (line, mut parts) = arriving.body.finish();
+        // Before the worker sees that its result was read, and lets go of them.
+        passengers::take_on(&mut parts);
         take(Arrival {
             kind: arriving.head.kind,
             measure: arriving.measure,

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::shm::name::SegmentId;
 use crate::sys::exit::{ExitStatus, ResourceUsage};
 use crate::sys::image::BuildId;
 use crate::sys::limits::Limits;
@@ -19,7 +20,7 @@ use crate::task::codec;
 use crate::task::registry::TaskDescription;
 
 /// Changes whenever anything that host, keeper and worker say to each other changes.
-pub(crate) const PROTOCOL: u32 = 1;
+pub(crate) const PROTOCOL: u32 = 2;
 
 /// From host to keeper.
 #[derive(Debug, Serialize, Deserialize)]
@@ -76,6 +77,15 @@ pub(crate) struct Settings {
     pub(crate) daemon: bool,
     /// The host that it works for.
     pub(crate) parent: ParentIdentity,
+    pub(crate) tree: Tree,
+}
+
+/// What all processes of one program share.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Tree {
+    pub(crate) id: SegmentId,
+    /// A folder that is locked as long as the first keeper of the tree lives.
+    pub(crate) guard: PathBuf,
 }
 
 /// Who a worker's host is.

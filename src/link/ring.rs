@@ -70,6 +70,11 @@ impl Producer {
         self.tail
     }
 
+    /// The position behind all that was committed.
+    pub(crate) fn position(&self) -> u64 {
+        self.head
+    }
+
     /// Room for exactly `words` words, or `None` if the reader has not made it yet. The only way to write.
     pub(crate) fn reserve<'p, 'r>(
         &'p mut self,

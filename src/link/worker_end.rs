@@ -2,9 +2,12 @@
 //!
 //! The worker trusts its host; a breach here is a bug of ours, and ends the process.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes as Buffer;
 
 use crate::primitive::{AtomicBool, Doorbell, Ordering};
+use crate::task::passengers::is_list;
 use crate::task::shared;
 
 use super::frame::{DOWN_HEAD, DownHead, DownKind, Measure, UpHead, UpKind};
@@ -22,6 +25,8 @@ pub(crate) struct WorkerEnd<'l> {
     patience: Patience,
     /// Whether the host was woken since this side last waited.
     woke: bool,
+    /// Objects in results that the host has not read yet, with the ring's position behind each.
+    passengers: VecDeque<(u64, Buffer)>,
     frame: Frame,
 }
 
@@ -71,6 +76,7 @@ impl<'l> WorkerEnd<'l> {
             consumer: Consumer::default(),
             patience: Patience::new(),
             woke: false,
+            passengers: VecDeque::new(),
             frame: Frame::default(),
         }
     }
@@ -257,7 +263,14 @@ impl<'l> WorkerEnd<'l> {
             measure.into_iter().flat_map(|measure| [measure.start, measure.elapsed, measure.max_rss]),
         );
         words.extend(parts.iter().map(|part| part.len() as u64));
-        self.stream(Outgoing::new(words, line.into(), parts))
+        let passengers: Vec<Buffer> = parts.iter().filter(|part| is_list(part)).cloned().collect();
+        self.stream(Outgoing::new(words, line.into(), parts))?;
+        let (position, read) = (self.producer.position(), self.lane.up().tail.load(Ordering::Acquire));
+        self.passengers.extend(passengers.into_iter().map(|list| (position, list)));
+        while self.passengers.front().is_some_and(|(position, _)| *position <= read) {
+            self.passengers.pop_front();
+        }
+        Ok(())
     }
 
     fn stream(&mut self, mut frame: Outgoing) -> Result<(), Breach> {

@@ -76,6 +76,8 @@ pub(crate) struct Child {
     pub(crate) stderr: Option<Capture>,
     answer: Option<Answer>,
     exit: Option<Exit>,
+    /// What went down beside the arguments; shared objects among it live until the process has ended.
+    _sent: (Vec<Buffer>, Vec<std::sync::Arc<crate::task::shared::Encoded>>),
     process: Option<OwnedFd>,
     /// What ended it first, if the host did.
     verdict: Option<TaskErrorKind>,
@@ -140,6 +142,7 @@ impl Child {
                 largest_result: LARGEST_RESULT,
                 daemon: options.daemon,
                 parent: identity::as_parent(),
+                tree: keeper.tree(),
             },
         };
         for value in &job.shared {
@@ -164,6 +167,7 @@ impl Child {
             stderr,
             answer: None,
             exit: None,
+            _sent: (job.parts, job.shared),
             process: None,
             verdict: None,
             breached: false,
@@ -204,6 +208,7 @@ impl Child {
         for capture in [&mut self.stdout, &mut self.stderr].into_iter().flatten() {
             capture.read(|_| ());
         }
+        let was_running = self.exit.is_none();
         while self.exit.is_none() {
             // Asked first: what a keeper told before its end counts.
             let alive = self.client.keeper().is_alive();
@@ -218,6 +223,10 @@ impl Child {
         }
         // What it wrote before it ended stands in the lane and in the pipes, and nothing more will come.
         self.read_lane();
+        if was_running {
+            // What is on its way from there is opened by now.
+            crate::shm::name::sweep_of(self.pid);
+        }
         for capture in [&mut self.stdout, &mut self.stderr].into_iter().flatten() {
             capture.read_rest();
         }

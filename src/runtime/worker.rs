@@ -16,6 +16,8 @@ use crate::link::request::{Role, Settings};
 use crate::link::ring::Breach;
 use crate::link::worker_end::WorkerEnd;
 use crate::primitive::Doorbell;
+use crate::roster;
+use crate::shm;
 use crate::sys::clock::monotonic_nanos;
 use crate::sys::cpu_timer::CpuTimer;
 use crate::sys::crash;
@@ -44,6 +46,8 @@ pub(super) fn run(mut inheritance: Inheritance) -> io::Result<Infallible> {
         Role::Pool => Printing::Error,
         Role::Process => Printing::ErrorAndStderr,
     });
+    roster::become_worker(settings.tree.id, &settings.name);
+    shm::name::set_guard(&settings.tree.guard);
     identity::become_worker(settings.clone());
     identity::allow_workers();
     match inheritance.server.take() {

@@ -30,6 +30,12 @@ pub(crate) fn allowed() -> usize {
     (0..CpuSet::count()).filter(|&cpu| set.is_set(cpu).unwrap_or(false)).count().max(1)
 }
 
+/// Whether only one processor can run this process, as it was at the first look: then spinning is useless.
+pub(crate) fn is_alone() -> bool {
+    static ALONE: OnceLock<bool> = OnceLock::new();
+    *ALONE.get_or_init(|| allowed() == 1)
+}
+
 /// The quota in processors of this process's cgroup, version 2 or 1, read once.
 fn quota() -> Option<f64> {
     static QUOTA: OnceLock<Option<f64>> = OnceLock::new();

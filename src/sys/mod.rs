@@ -17,6 +17,7 @@ pub(crate) mod futex;
 pub(crate) mod image;
 pub(crate) mod limits;
 pub(crate) mod memory;
+pub(crate) mod named;
 pub(crate) mod pidfd;
 pub(crate) mod procfs;
 pub(crate) mod random;

@@ -39,6 +39,16 @@ fn parse(pid: i32, stat: &str) -> Option<Entry> {
     Some(Entry { pid: Pid::from_raw(pid), parent, group, state })
 }
 
+/// When a process began, in clock ticks since the machine did: with its number, a process's identity.
+pub(crate) fn start_time(pid: i32) -> Option<u64> {
+    start_time_in(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn start_time_in(stat: &str) -> Option<u64> {
+    // The state is the third field, the start the twenty-second.
+    stat.get(stat.rfind(')')? + 1..)?.split_whitespace().nth(19)?.parse().ok()
+}
+
 /// How many threads this process has.
 pub(crate) fn thread_count() -> usize {
     fs::read_dir("/proc/self/task").map_or(usize::MAX, Iterator::count)
@@ -66,6 +76,13 @@ mod tests {
         let entry = parse(7, "7 (a) b (c)) S 1 7 7 0 -1 4194560 1 2 3").unwrap();
         assert_eq!((entry.parent, entry.group, entry.state), (Pid::from_raw(1), Pid::from_raw(7), 'S'));
         assert_eq!(parse(7, "nonsense"), None);
+    }
+
+    #[test]
+    fn a_process_began_after_its_parent() {
+        let own = start_time(std::process::id() as i32).unwrap();
+        assert!(own >= start_time(nix::unistd::getppid().as_raw()).unwrap_or(0) && own > 0);
+        assert_eq!(start_time_in("7 (a) b (c)) S 1 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4242 9"), Some(4242));
     }
 
     #[test]

@@ -13,7 +13,9 @@ use bincode::enc::write::Writer;
 use bytes::Bytes as Buffer;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::buffer;
+use crate::shm::transit;
+
+use super::{buffer, passengers};
 
 /// The largest encoding of one value, without the buffers beside it.
 pub(crate) const MAX_LINE: u64 = u32::MAX as u64 - 1024;
@@ -56,9 +58,9 @@ pub(crate) fn encode<T: Serialize + 'static>(
     let mut writer = LineWriter { line, end };
     let mut write = || bincode::serde::encode_into_writer(value, &mut writer, configuration::<1>());
     // What owns nothing holds no buffers.
-    let (result, collected) = match std::mem::needs_drop::<T>() {
-        true => buffer::collecting(write),
-        false => (write(), None),
+    let ((result, collected), objects) = match std::mem::needs_drop::<T>() {
+        true => transit::collecting(|| buffer::collecting(write)),
+        false => ((write(), None), Vec::new()),
     };
     if let Err(error) = result {
         let full = writer.line.len() == writer.end;
@@ -69,10 +71,20 @@ pub(crate) fn encode<T: Serialize + 'static>(
             EncodeError::Serde(encoding_text(error))
         });
     }
-    let Some(collected) = collected else { return Ok(()) };
-    let beside: usize = collected.iter().map(Buffer::len).sum();
-    parts.extend(collected);
+    let passengers = passengers::board(objects);
+    if collected.is_none() && passengers.is_none() {
+        return Ok(());
+    }
+    let before = parts.len();
+    parts.extend(collected.into_iter().flatten().chain(passengers));
+    let beside: usize = parts[before..].iter().map(Buffer::len).sum();
     check_size(line, start, beside as u64, largest)
+}
+
+/// A value of ours that holds no buffers and no handles of users.
+pub(super) fn encode_plain<T: Serialize>(value: &T) -> Option<Vec<u8>> {
+    const MOST: usize = 1 << 30;
+    bincode::serde::encode_to_vec(value, configuration::<MOST>()).ok()
 }
 
 fn check_size(line: &mut Vec<u8>, start: usize, beside: u64, largest: u64) -> Result<(), EncodeError> {

@@ -10,6 +10,7 @@ pub(crate) mod codec;
 pub(crate) mod context;
 pub(crate) mod error;
 pub(crate) mod identity;
+pub(crate) mod passengers;
 pub(crate) mod registry;
 pub(crate) mod remote_error;
 pub(crate) mod shared;

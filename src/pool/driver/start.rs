@@ -140,6 +140,7 @@ fn launch(options: &Options, keeper: &Keeper, id: u32, name: String) -> Launch {
             largest_result: options.largest_result,
             daemon: true,
             parent: identity::as_parent(),
+            tree: keeper.tree(),
         },
     }
 }

@@ -49,6 +49,8 @@ impl State {
             self.run(Event::Died { slot, running: false, ready: false, reason });
             return;
         };
+        // What is on its way from there is opened by now.
+        crate::shm::name::sweep_of(worker.pid);
         worker.stderr.read_rest();
         let notes = worker.lane.lane().black_box();
         let elapsed = notes.elapsed(monotonic_nanos());

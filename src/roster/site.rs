@@ -1,0 +1,86 @@
+//! Source lines, as numbers that every process of the tree understands.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::panic::Location;
+use std::sync::{Mutex, PoisonError};
+
+use crate::primitive::Ordering;
+use crate::shm::text;
+
+use super::Roster;
+use super::layout::{self, MAX_SITES, SITE};
+
+/// Lines that a thread has used lately, by where their locations lie.
+const REMEMBERED: usize = 16;
+
+#[derive(Clone, Copy)]
+struct Known {
+    instance: u64,
+    location: usize,
+    number: u32,
+}
+
+thread_local! {
+    static LATELY: [Cell<Known>; REMEMBERED] =
+        const { [const { Cell::new(Known { instance: 0, location: 0, number: 0 }) }; REMEMBERED] };
+}
+
+static NUMBERS: Mutex<Option<HashMap<(u64, usize), u32>>> = Mutex::new(None);
+
+impl Roster {
+    /// The number of a source line; zero if there is no room for another one.
+    #[inline]
+    pub(crate) fn site(&self, location: &'static Location<'static>) -> u32 {
+        let address = std::ptr::from_ref(location) as usize;
+        let place = (address >> 3) % REMEMBERED;
+        let known = LATELY.with(|lately| lately[place].get());
+        if known.location == address && known.instance == self.instance {
+            return known.number;
+        }
+        let number = self.number(location, address);
+        let known = Known { instance: self.instance, location: address, number };
+        LATELY.with(|lately| lately[place].set(known));
+        number
+    }
+
+    #[cold]
+    fn number(&self, location: &Location<'_>, address: usize) -> u32 {
+        let mut numbers = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
+        let numbers = numbers.get_or_insert_default();
+        // Those of a roster that was left are of no use any more.
+        numbers.retain(|(instance, _), _| *instance == self.instance);
+        *numbers.entry((self.instance, address)).or_insert_with(|| self.enter_site(location))
+    }
+
+    fn enter_site(&self, location: &Location<'_>) -> u32 {
+        let whole = format!("{}:{}", location.file(), location.line());
+        // The end of a long path says more than its beginning.
+        let start = (whole.len() + 1).saturating_sub(SITE);
+        let start = (start..whole.len()).find(|at| whole.is_char_boundary(*at)).unwrap_or(0);
+        let line = &whole[start..];
+        let count = self.segment().word(layout::AT_SITES);
+        let entered = (count.load(Ordering::Acquire) as usize).min(MAX_SITES);
+        if let Some(number) =
+            (1..=entered).find(|number| self.site_text(*number as u32).as_deref() == Some(line))
+        {
+            return number as u32;
+        }
+        let number = count.fetch_add(1, Ordering::AcqRel) as usize + 1;
+        if number > MAX_SITES {
+            count.fetch_sub(1, Ordering::AcqRel);
+            return 0;
+        }
+        text::write(self.segment(), layout::site(number), SITE, line);
+        number as u32
+    }
+
+    /// `file:line` of a number.
+    pub(crate) fn site_text(&self, number: u32) -> Option<String> {
+        let number = number as usize;
+        if !(1..=MAX_SITES).contains(&number) {
+            return None;
+        }
+        Some(text::read(self.segment(), layout::site(number), SITE)).filter(|text| !text.is_empty())
+    }
+}

@@ -1,0 +1,106 @@
+//! A thread's slot: taken with its first lock, given back at its end.
+
+use std::cell::{Cell, RefCell};
+use std::sync::{Arc, Weak};
+
+use crate::primitive::Ordering;
+use crate::shm::text;
+
+use super::Roster;
+use super::bells::Whose;
+use super::layout::{self, GENERATIONS, MAX_THREADS, Owner, State};
+
+thread_local! {
+    /// The roster's instance and this thread's owner word in it, without a destructor in the way.
+    static KNOWN: Cell<(u64, u32)> = const { Cell::new((0, 0)) };
+    static MEMBERSHIP: RefCell<Option<Membership>> = const { RefCell::new(None) };
+}
+
+/// Gives the slot back when the thread ends.
+struct Membership {
+    roster: Weak<Roster>,
+    slot: usize,
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        // With the last object the process has left the roster, and all its slots with it.
+        let Some(roster) = self.roster.upgrade() else { return };
+        let known = KNOWN.try_with(Cell::get).unwrap_or_default();
+        if known.0 == roster.instance {
+            let _ = KNOWN.try_with(|known| known.set((0, 0)));
+        }
+        let state = roster.bells.state(self.slot);
+        let word = State { user: None, tag: 0, ..state }.to_word();
+        roster.bells.word(self.slot, layout::IN_STATE).store(word, Ordering::SeqCst);
+        // A guard that was leaked stays locked by a thread that is gone: whoever waits for it looks again.
+        roster.bells.ring(Whose::Everybodys);
+    }
+}
+
+impl Roster {
+    /// The calling thread, if it has used a lock before.
+    #[inline]
+    pub(crate) fn me_if_known(&self) -> Option<Owner> {
+        let (instance, owner) = KNOWN.get();
+        if instance == self.instance { Owner::in_word(owner) } else { None }
+    }
+
+    /// The calling thread, as locks name it. `None` if the roster has no room for another thread.
+    #[inline]
+    pub(crate) fn me(self: &Arc<Roster>) -> Option<Owner> {
+        let (instance, owner) = KNOWN.get();
+        if instance == self.instance { Owner::in_word(owner) } else { self.enlist() }
+    }
+
+    #[cold]
+    fn enlist(self: &Arc<Roster>) -> Option<Owner> {
+        let (slot, generation) = self.take_slot().or_else(|| {
+            self.segment().settle();
+            self.take_slot()
+        })?;
+        let owner = Owner::new(slot, generation);
+        let ids = u64::from(std::process::id()) << 32 | nix::unistd::gettid().as_raw() as u64;
+        self.bells.word(slot, layout::IN_IDS).store(ids, Ordering::Relaxed);
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or("");
+        let at = layout::thread(slot) + layout::IN_NAME;
+        text::write(self.segment(), at, layout::THREAD_NAME, name);
+        KNOWN.set((self.instance, owner.bits()));
+        let membership = Membership { roster: Arc::downgrade(self), slot };
+        // In a thread whose end is under way the slot stays taken until the process leaves.
+        let before = MEMBERSHIP.try_with(|place| place.replace(Some(membership)));
+        drop(before);
+        Some(owner)
+    }
+
+    fn take_slot(&self) -> Option<(usize, u32)> {
+        let segment = self.segment();
+        let tag = layout::tag(segment.user_at(segment.user()).load(Ordering::Relaxed));
+        // Each search begins one further on, so that a slot's last user is known for long.
+        let start = segment.word(layout::AT_NEXT_THREAD).fetch_add(1, Ordering::Relaxed) as usize;
+        (0..MAX_THREADS).map(|index| (start + index) % MAX_THREADS + 1).find_map(|slot| {
+            let word = self.bells.word(slot, layout::IN_STATE);
+            let before = word.load(Ordering::Acquire);
+            let state = State::from_word(before);
+            if self.is_used(state) {
+                return None;
+            }
+            // Generation zero is no owner's.
+            let generation = (state.generation + 1) % GENERATIONS;
+            let generation = generation.max(1);
+            let after = State { generation, user: Some(segment.user()), tag }.to_word();
+            word.compare_exchange(before, after, Ordering::AcqRel, Ordering::Relaxed).ok()?;
+            self.bells.word(slot, layout::IN_TICKET).store(0, Ordering::SeqCst);
+            self.bells.half_word(slot, layout::IN_SLEEPING).store(0, Ordering::SeqCst);
+            Some((slot, generation))
+        })
+    }
+
+    /// Whether the slot belongs to a process that still stands in the table.
+    fn is_used(&self, state: State) -> bool {
+        let Some(user) = state.user else { return false };
+        let word = self.segment().user_at(user).load(Ordering::Acquire);
+        word != 0 && layout::tag(word) == state.tag
+    }
+}

@@ -1,0 +1,368 @@
+//! One object in a segment, and the handle that names it.
+//!
+//! An object begins with its head: generation and kind, the shape of what it holds, a mask of the users that
+//! hold it, a lock's words and a name. The payload follows.
+//!
+//! | generation | mask | meaning |
+//! |---|---|---|
+//! | as in the handle | some bits | alive |
+//! | as in the handle | none | nobody holds it; its maker may take the block back |
+//! | other | any | stale: the block is free, or another object's |
+//!
+//! A user sets its bit first and looks at the generation afterwards; the maker changes the generation first
+//! and looks at the mask afterwards. Full barriers stand between the two steps of either, so one of them sees
+//! the other and backs out.
+
+use std::ptr::NonNull;
+use std::sync::{Arc, Weak};
+
+use serde::{Deserialize, Serialize};
+
+use crate::primitive::{AtomicU32, AtomicU64, Ordering, fence};
+
+use crate::sys::named::Window;
+
+use super::allocator::{Block, LINE};
+use super::name::SegmentId;
+use super::segment::{DATA, MAX_USERS, OpenError, Segment};
+
+/// Byte offsets in the head.
+const AT_GENERATION: usize = 0;
+const AT_SIZE: usize = 8;
+const AT_SHAPE: usize = 16;
+const AT_DEATHS: usize = 24;
+const AT_MASK: usize = 32;
+const AT_NAME: usize = AT_MASK + MAX_USERS / 8;
+/// The object's own lock; the rest of its record stands around the word.
+pub(crate) const AT_LOCK: usize = AT_NAME + NAME + BEFORE_LOCK + 8;
+/// The word and a small payload share a cache line.
+pub(crate) const HEAD: usize = AT_LOCK + 16;
+
+/// A lock's record, counted from its word: the holder that died last, where that had taken it, how often it
+/// is held, and behind the word where it was taken.
+pub(crate) const BEFORE_LOCK: usize = 16;
+pub(crate) const ABANDONED: usize = 16;
+pub(crate) const ABANDONED_SITE: usize = 8;
+pub(crate) const DEPTH: usize = 4;
+pub(crate) const SITE_BEHIND: usize = 4;
+
+/// Between an array's head and its elements: how it is divided, and a lock for each part.
+pub(crate) const AT_DIVISION: usize = HEAD;
+pub(crate) const MOST_PARTS: usize = 64;
+const LEASE: usize = 32;
+const LEASES: usize = 16 + MOST_PARTS * LEASE;
+
+/// Where the lock's word of a part lies.
+pub(crate) fn lease(part: usize) -> usize {
+    AT_DIVISION + 16 + part * LEASE + BEFORE_LOCK
+}
+
+const NAME: usize = 40;
+
+const _: () = assert!(AT_LOCK.is_multiple_of(8) && HEAD.is_multiple_of(16) && AT_LOCK / LINE == HEAD / LINE);
+
+/// What an object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    Lock = 1,
+    RLock,
+    Semaphore,
+    BoundedSemaphore,
+    Condition,
+    Event,
+    Barrier,
+    Value,
+    Atomic,
+    Array,
+    List,
+}
+
+/// Type and size of what an object holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Shape {
+    pub(crate) kind: Kind,
+    /// Bytes and alignment of one element.
+    pub(crate) element: u32,
+    pub(crate) align: u32,
+    /// All bytes of the payload.
+    pub(crate) size: u64,
+}
+
+impl Shape {
+    /// `count` elements of `T`; `None` if they are too large, or want to be aligned to more than a line.
+    pub(crate) fn of<T>(kind: Kind, count: usize) -> Option<Shape> {
+        if align_of::<T>() > LINE {
+            return None;
+        }
+        let size = size_of::<T>().checked_mul(count)? as u64;
+        Some(Shape {
+            kind,
+            element: u32::try_from(size_of::<T>()).ok()?,
+            align: align_of::<T>() as u32,
+            size,
+        })
+    }
+
+    fn word(self) -> u64 {
+        u64::from(self.element) << 32 | u64::from(self.align)
+    }
+
+    /// Where the payload begins, counted from the head.
+    pub(crate) fn payload(self) -> usize {
+        let table = if self.kind == Kind::Array { LEASES } else { 0 };
+        (HEAD + table).next_multiple_of(self.align.max(1) as usize)
+    }
+
+    /// Bytes of the whole object.
+    pub(crate) fn bytes(self) -> Option<usize> {
+        self.payload().checked_add(usize::try_from(self.size).ok()?)?.checked_next_multiple_of(8)
+    }
+}
+
+/// An object's name between processes: what travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Handle {
+    pub(crate) segment: SegmentId,
+    pub(crate) offset: u64,
+    pub(crate) generation: u32,
+    pub(crate) shape: Shape,
+}
+
+/// Why a handle leads to no object.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HandleError {
+    #[error("the shared object cannot be opened: {0}")]
+    Segment(#[from] OpenError),
+    #[error("the shared object is gone")]
+    Stale,
+    #[error("the handle is of a shared object of another type or size")]
+    OtherShape,
+    #[error("the handle is damaged")]
+    Damaged,
+    #[error("the shared object belongs to another tree of processes")]
+    OtherTree,
+}
+
+/// This process's share of an object. All handles of a process on one object are one of these.
+pub(crate) struct Object {
+    window: Window,
+    segment: Arc<Segment>,
+    offset: usize,
+    generation: u32,
+    shape: Shape,
+    /// Where the payload begins, counted from the head.
+    payload_at: usize,
+}
+
+impl Object {
+    /// Fills in the head of a block that its maker has just taken, and holds it.
+    pub(super) fn begin(segment: Arc<Segment>, offset: usize, shape: Shape, block: Block) -> Arc<Object> {
+        let word = |at: usize| segment.word(offset + at);
+        let generation = (word(AT_GENERATION).load(Ordering::Relaxed) as u32).wrapping_add(1);
+        let end = offset + shape.bytes().unwrap_or(HEAD);
+        if block == Block::Used {
+            // It holds what was there before.
+            (offset + AT_SIZE..end).step_by(8).for_each(|at| segment.word(at).store(0, Ordering::Relaxed));
+        }
+        word(AT_SIZE).store(shape.size, Ordering::Relaxed);
+        word(AT_SHAPE).store(shape.word(), Ordering::Relaxed);
+        let (index, bit) = place(segment.user());
+        word(AT_MASK + index * 8).store(bit, Ordering::Relaxed);
+        word(AT_GENERATION).store(generation_word(generation, shape.kind), Ordering::Release);
+        let window = segment.window(offset, end - offset);
+        let object =
+            Arc::new(Object { window, offset, generation, shape, segment, payload_at: shape.payload() });
+        object.segment.mark_start(offset, true);
+        object.segment.objects().insert(offset, Arc::downgrade(&object));
+        object
+    }
+
+    /// Opens what a handle names, if it is there and is what the handle says.
+    pub(crate) fn open(handle: &Handle) -> Result<Arc<Object>, HandleError> {
+        let shape = handle.shape;
+        let offset = usize::try_from(handle.offset).map_err(|_| HandleError::Damaged)?;
+        let bytes = shape.bytes().ok_or(HandleError::Damaged)?;
+        let sound = offset.is_multiple_of(LINE) && offset >= DATA && shape.align.is_power_of_two();
+        if !sound || shape.align as usize > LINE {
+            return Err(HandleError::Damaged);
+        }
+        let segment = Segment::open(handle.segment)?;
+        if offset.checked_add(bytes).is_none_or(|end| end > segment.bytes() / 8 * 8) {
+            return Err(HandleError::Damaged);
+        }
+        let mut objects = segment.objects();
+        let known = objects.get(&offset).and_then(Weak::upgrade);
+        if let Some(object) = known {
+            drop(objects);
+            return match (object.generation == handle.generation, object.shape == shape) {
+                (true, true) => Ok(object),
+                (true, false) => Err(HandleError::OtherShape),
+                (false, _) => Err(HandleError::Stale),
+            };
+        }
+        hold(&segment, offset, handle)?;
+        let window = segment.window(offset, bytes);
+        let (generation, segment) = (handle.generation, Arc::clone(&segment));
+        let object = Object { window, segment, offset, generation, shape, payload_at: shape.payload() };
+        let object = Arc::new(object);
+        objects.insert(offset, Arc::downgrade(&object));
+        Ok(object)
+    }
+
+    pub(crate) fn handle(&self) -> Handle {
+        let (segment, offset) = (self.segment.id(), self.offset as u64);
+        Handle { segment, offset, generation: self.generation, shape: self.shape }
+    }
+
+    pub(crate) fn segment(&self) -> &Arc<Segment> {
+        &self.segment
+    }
+
+    pub(crate) fn offset(&self) -> usize {
+        self.offset
+    }
+
+    #[inline]
+    pub(crate) fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// A word of the head or of the payload.
+    #[inline]
+    pub(crate) fn word(&self, at: usize) -> &AtomicU64 {
+        self.window.word(at)
+    }
+
+    /// 32 bits of the head or of the payload.
+    #[inline]
+    pub(crate) fn half_word(&self, at: usize) -> &AtomicU32 {
+        self.window.half_word(at)
+    }
+
+    /// Where the payload lies in this process.
+    #[inline]
+    pub(crate) fn payload(&self) -> NonNull<u8> {
+        self.window.address(self.payload_at, self.shape.size as usize)
+    }
+
+    /// Copies payload bytes out.
+    pub(crate) fn read(&self, at: usize, into: &mut [u8]) {
+        self.segment.read(self.offset + self.payload_at + at, into);
+    }
+
+    /// Copies bytes into the payload.
+    pub(crate) fn write(&self, at: usize, from: &[u8]) {
+        self.segment.write(self.offset + self.payload_at + at, from);
+    }
+
+    /// How many users have died while they held this object, as far as that was noticed.
+    pub(crate) fn deaths(&self) -> u64 {
+        self.word(AT_DEATHS).load(Ordering::Acquire)
+    }
+
+    /// Its name for people, if it has one.
+    pub(crate) fn name(&self) -> Option<String> {
+        read_name(&self.segment, self.offset)
+    }
+
+    /// Names it, cut to what there is room for.
+    pub(crate) fn set_name(&self, name: &str) {
+        super::text::write(&self.segment, self.offset + AT_NAME, NAME, name);
+    }
+}
+
+impl Drop for Object {
+    fn drop(&mut self) {
+        let mut objects = self.segment.objects();
+        // Another one may have been opened since the last handle on this one went.
+        if objects.get(&self.offset).is_none_or(|object| object.strong_count() > 0) {
+            return;
+        }
+        objects.remove(&self.offset);
+        let empty = let_go(&self.segment, self.offset, self.segment.user());
+        drop(objects);
+        if empty {
+            self.segment.freed().fetch_add(1, Ordering::Release);
+            reclaim(&self.segment, self.offset);
+        }
+    }
+}
+
+/// The name of the object at an offset, which may be anything.
+pub(crate) fn read_name(segment: &Segment, offset: usize) -> Option<String> {
+    Some(super::text::read(segment, offset + AT_NAME, NAME)).filter(|name| !name.is_empty())
+}
+
+fn generation_word(generation: u32, kind: Kind) -> u64 {
+    u64::from(generation) | (kind as u64) << 32
+}
+
+/// The word and the bit of a user in a mask.
+fn place(user: usize) -> (usize, u64) {
+    (user / 64, 1 << (user % 64))
+}
+
+/// Sets this process's bit and looks whether the object is the one that the handle means.
+fn hold(segment: &Segment, offset: usize, handle: &Handle) -> Result<(), HandleError> {
+    let (index, bit) = place(segment.user());
+    let word = |at: usize| segment.word(offset + at);
+    // Nothing is written into a block that is not this object's.
+    check(segment, offset, handle)?;
+    word(AT_MASK + index * 8).fetch_or(bit, Ordering::SeqCst);
+    fence();
+    check(segment, offset, handle).inspect_err(|_| {
+        word(AT_MASK + index * 8).fetch_and(!bit, Ordering::SeqCst);
+    })
+}
+
+fn check(segment: &Segment, offset: usize, handle: &Handle) -> Result<(), HandleError> {
+    let word = |at: usize| segment.word(offset + at).load(Ordering::SeqCst);
+    if word(AT_GENERATION) != generation_word(handle.generation, handle.shape.kind) {
+        return Err(HandleError::Stale);
+    }
+    let same = word(AT_SIZE) == handle.shape.size && word(AT_SHAPE) == handle.shape.word();
+    if same { Ok(()) } else { Err(HandleError::OtherShape) }
+}
+
+/// Takes a user's bit away. True if it was the last one.
+fn let_go(segment: &Segment, offset: usize, user: usize) -> bool {
+    let (index, bit) = place(user);
+    segment.word(offset + AT_MASK + index * 8).fetch_and(!bit, Ordering::SeqCst);
+    is_unheld(segment, offset)
+}
+
+fn is_unheld(segment: &Segment, offset: usize) -> bool {
+    (0..MAX_USERS / 64).all(|index| segment.word(offset + AT_MASK + index * 8).load(Ordering::SeqCst) == 0)
+}
+
+/// Takes the share of a dead user away. The death is counted before the bit goes, so that nobody who looks
+/// for both misses it.
+pub(super) fn give_back(segment: &Segment, offset: usize, user: usize) {
+    let (index, bit) = place(user);
+    let mask = segment.word(offset + AT_MASK + index * 8);
+    if mask.load(Ordering::Acquire) & bit != 0 {
+        segment.word(offset + AT_DEATHS).fetch_add(1, Ordering::AcqRel);
+        mask.fetch_and(!bit, Ordering::SeqCst);
+    }
+}
+
+/// In the maker: takes a block back if nobody holds it.
+pub(super) fn reclaim(segment: &Segment, offset: usize) {
+    let Some(mut allocator) = segment.allocator() else { return };
+    if !allocator.is_used(offset) || !is_unheld(segment, offset) {
+        return;
+    }
+    let word = segment.word(offset + AT_GENERATION);
+    let before = word.load(Ordering::SeqCst);
+    // No handle has kind zero.
+    word.store(u64::from(before as u32), Ordering::SeqCst);
+    fence();
+    if is_unheld(segment, offset) {
+        segment.mark_start(offset, false);
+        allocator.give(offset);
+    } else {
+        // Somebody opened it in this moment; it lives on.
+        word.store(before, Ordering::SeqCst);
+    }
+}

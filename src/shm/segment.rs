@@ -1,0 +1,328 @@
+//! One segment: a header, a table of the processes that use it, and the objects behind that.
+//!
+//! A process maps a segment once, whatever many objects of it it knows. It enters itself into the table of
+//! users; an object's mask says which of them hold it. So a death gives back that process's share: whoever
+//! finds a user dead takes its bit out of every object.
+//!
+//! Words of the header are checked once, when the segment is opened. Nothing after that believes them.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use rustc_hash::FxHashMap;
+
+use crate::primitive::{AtomicU32, AtomicU64, Ordering};
+use crate::sys::named::{Named, Window};
+
+use super::allocator::{Allocator, LINE};
+use super::name::{self, AT_GUARD, GUARD, SegmentId};
+use super::object::{self, Object};
+use super::user::User;
+
+/// Stands in the first word of a segment that is ready; its last byte is the layout's version.
+const MAGIC: u64 = u64::from_le_bytes(*b"WTSHARE\x01");
+
+/// Byte offsets in the header.
+const AT_MAGIC: usize = 0;
+const AT_BYTES: usize = 8;
+const AT_PID: usize = 16;
+const AT_NUMBER: usize = 24;
+const AT_TREE_PID: usize = 32;
+const AT_TREE_NUMBER: usize = 40;
+const AT_FREED: usize = 48;
+const AT_USERS: usize = 4096;
+
+/// How many processes can use a segment at a time.
+pub(crate) const MAX_USERS: usize = 512;
+
+/// A bit for each line of the data in which an object begins, so that everybody finds them all. It covers
+/// the largest segment for small objects; a large object begins in the first line of its own segment.
+const AT_STARTS: usize = AT_USERS + MAX_USERS * 8;
+const STARTS: usize = 8192;
+
+/// Where objects begin.
+pub(crate) const DATA: usize = AT_STARTS + STARTS;
+
+/// In a user's entry: the process is taking the shares of the dead one that stood here.
+const SETTLING: u64 = 1 << 63;
+
+/// Why a segment could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    #[error("its memory is gone")]
+    Gone,
+    #[error("its memory is not of this version of watertight")]
+    Foreign,
+    #[error("{MAX_USERS} processes use its memory, which is the limit")]
+    Full,
+    #[error("its memory cannot be opened: {0}")]
+    System(io::Error),
+}
+
+impl From<io::Error> for OpenError {
+    fn from(error: io::Error) -> OpenError {
+        match error.kind() {
+            io::ErrorKind::NotFound => OpenError::Gone,
+            _ => OpenError::System(error),
+        }
+    }
+}
+
+/// A mapped segment. Dropped with the process's last object in it.
+pub(crate) struct Segment {
+    id: SegmentId,
+    tree: SegmentId,
+    memory: Arc<Named>,
+    /// This process's place in the table.
+    user: usize,
+    /// What this process knows in it, by offset.
+    objects: Mutex<FxHashMap<usize, Weak<Object>>>,
+    /// In the process that made it: what is free.
+    allocator: Option<Mutex<Allocator>>,
+}
+
+/// The segments that this process has mapped.
+static MAPPED: Mutex<Option<FxHashMap<SegmentId, Weak<Segment>>>> = Mutex::new(None);
+
+fn mapped() -> MutexGuard<'static, Option<FxHashMap<SegmentId, Weak<Segment>>>> {
+    MAPPED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Segment {
+    /// Makes a segment with room for `bytes` bytes of objects, which only this process fills.
+    pub(crate) fn create(tree: SegmentId, bytes: usize) -> io::Result<Arc<Segment>> {
+        let id = SegmentId::new();
+        let total = DATA.checked_add(bytes).ok_or_else(|| io::Error::from(nix::errno::Errno::EFBIG))?;
+        let memory = Named::create(&id.name(), total)?;
+        let user = begin(&memory, id, tree);
+        let allocator = Some(Mutex::new(Allocator::new(DATA, total)));
+        let memory = Arc::new(memory);
+        let segment = Arc::new(Segment { id, tree, memory, user, objects: Mutex::default(), allocator });
+        mapped().get_or_insert_default().insert(id, Arc::downgrade(&segment));
+        Ok(segment)
+    }
+
+    /// The segment of that identity, mapped if this process has not yet.
+    pub(crate) fn open(id: SegmentId) -> Result<Arc<Segment>, OpenError> {
+        let mut mapped = mapped();
+        let known = mapped.get_or_insert_default();
+        if let Some(segment) = known.get(&id).and_then(Weak::upgrade) {
+            return Ok(segment);
+        }
+        let memory = Named::open(&id.name())?;
+        let tree = check(&memory, id)?;
+        let segment = Arc::new(Segment::enter(id, tree, memory)?);
+        known.insert(id, Arc::downgrade(&segment));
+        Ok(segment)
+    }
+
+    /// The segment of that identity, made by whoever comes first. It holds no objects.
+    pub(crate) fn join(id: SegmentId, bytes: usize) -> Result<Segment, OpenError> {
+        loop {
+            match Named::open(&id.name()) {
+                Ok(memory) => {
+                    check(&memory, id)?;
+                    return Segment::enter(id, id, memory);
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error.into()),
+            }
+            // Filled in under another name: under its own it is ready for everybody.
+            let mut memory = Named::create(&SegmentId::new().name(), DATA + bytes)?;
+            let user = begin(&memory, id, id);
+            match memory.rename(&id.name()) {
+                Ok(()) => {
+                    return Ok(Segment {
+                        id,
+                        tree: id,
+                        memory: Arc::new(memory),
+                        user,
+                        objects: Mutex::default(),
+                        allocator: None,
+                    });
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(OpenError::System(error)),
+            }
+        }
+    }
+
+    /// Enters this process into the table of users.
+    fn enter(id: SegmentId, tree: SegmentId, memory: Named) -> Result<Segment, OpenError> {
+        let (objects, memory) = (Mutex::default(), Arc::new(memory));
+        let mut segment = Segment { id, tree, memory, user: MAX_USERS, objects, allocator: None };
+        let place = segment.take_place().or_else(|| {
+            segment.settle();
+            segment.take_place()
+        });
+        segment.user = place.ok_or(OpenError::Full)?;
+        Ok(segment)
+    }
+
+    fn take_place(&self) -> Option<usize> {
+        let own = User::own().to_word();
+        (0..MAX_USERS).find(|index| {
+            let entry = self.user_at(*index);
+            entry.compare_exchange(0, own, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        })
+    }
+
+    pub(crate) fn id(&self) -> SegmentId {
+        self.id
+    }
+
+    /// The tree of processes whose roster the locks in here use.
+    pub(crate) fn tree(&self) -> SegmentId {
+        self.tree
+    }
+
+    /// This process's place in the table of users.
+    pub(crate) fn user(&self) -> usize {
+        self.user
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.memory.len()
+    }
+
+    /// The word at a byte offset.
+    #[inline]
+    pub(crate) fn word(&self, offset: usize) -> &AtomicU64 {
+        debug_assert!(offset.is_multiple_of(8));
+        &self.memory.words()[offset / 8]
+    }
+
+    /// The 32 bits at a byte offset.
+    #[inline]
+    pub(crate) fn half_word(&self, offset: usize) -> &AtomicU32 {
+        self.memory.half_word(offset)
+    }
+
+    /// Copies bytes out.
+    pub(crate) fn read(&self, offset: usize, into: &mut [u8]) {
+        self.memory.read(offset, into);
+    }
+
+    /// Copies bytes in.
+    pub(crate) fn write(&self, offset: usize, from: &[u8]) {
+        self.memory.write(offset, from);
+    }
+
+    /// A part of it.
+    pub(super) fn window(&self, offset: usize, length: usize) -> Window {
+        Window::new(Arc::clone(&self.memory), offset, length)
+    }
+
+    pub(super) fn allocator(&self) -> Option<MutexGuard<'_, Allocator>> {
+        self.allocator.as_ref().map(|allocator| allocator.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn objects(&self) -> MutexGuard<'_, FxHashMap<usize, Weak<Object>>> {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How often an object in here lost its last holder.
+    pub(super) fn freed(&self) -> &AtomicU64 {
+        self.word(AT_FREED)
+    }
+
+    /// The entry of one user.
+    pub(crate) fn user_at(&self, index: usize) -> &AtomicU64 {
+        user_at(&self.memory, index)
+    }
+
+    /// Notes whether an object begins at an offset. In the maker.
+    pub(super) fn mark_start(&self, offset: usize, is_object: bool) {
+        let line = (offset - DATA) / LINE;
+        if line >= STARTS * 8 {
+            return;
+        }
+        let word = self.word(AT_STARTS + line / 64 * 8);
+        match is_object {
+            true => word.fetch_or(1 << (line % 64), Ordering::AcqRel),
+            false => word.fetch_and(!(1 << (line % 64)), Ordering::AcqRel),
+        };
+    }
+
+    /// The offsets of all objects, as far as a head has room there.
+    fn starts(&self) -> impl Iterator<Item = usize> {
+        let words = (0..STARTS / 8).map(|index| (index, self.word(AT_STARTS + index * 8)));
+        let lines = words.flat_map(|(index, word)| {
+            let bits = word.load(Ordering::Acquire);
+            (0..64).filter(move |bit| bits >> bit & 1 == 1).map(move |bit| index * 64 + bit)
+        });
+        lines.map(|line| DATA + line * LINE).filter(|offset| offset + object::HEAD <= self.bytes())
+    }
+
+    /// Takes the shares of users that have died out of every object, and frees their places.
+    ///
+    /// One process settles one dead user: it first puts itself in its place. Should it die over that, the
+    /// next one takes it from there.
+    pub(crate) fn settle(&self) {
+        for index in (0..MAX_USERS).filter(|index| *index != self.user) {
+            let entry = self.user_at(index);
+            let word = entry.load(Ordering::Acquire);
+            let claim = SETTLING | User::own().to_word();
+            let ended = User::from_word(word & !SETTLING).is_some_and(|user| !user.is_alive());
+            if ended && entry.compare_exchange(word, claim, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                self.starts().for_each(|offset| object::give_back(self, offset, index));
+                entry.store(0, Ordering::Release);
+            }
+        }
+    }
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        let mut mapped = mapped();
+        if let Some(known) = mapped.as_mut() {
+            // Somebody may have mapped it anew meanwhile.
+            if known.get(&self.id).is_some_and(|segment| segment.strong_count() == 0) {
+                known.remove(&self.id);
+            }
+        }
+        if self.user < MAX_USERS {
+            self.user_at(self.user).store(0, Ordering::Release);
+        }
+    }
+}
+
+fn user_at(memory: &Named, index: usize) -> &AtomicU64 {
+    &memory.words()[AT_USERS / 8 + index]
+}
+
+/// Fills in a new segment's header, with this process as the first user.
+fn begin(memory: &Named, id: SegmentId, tree: SegmentId) -> usize {
+    let fields = [
+        (AT_BYTES, memory.len() as u64),
+        (AT_PID, u64::from(id.pid)),
+        (AT_NUMBER, id.number),
+        (AT_TREE_PID, u64::from(tree.pid)),
+        (AT_TREE_NUMBER, tree.number),
+    ];
+    for (offset, value) in fields {
+        memory.words()[offset / 8].store(value, Ordering::Relaxed);
+    }
+    let mut guard = [0; GUARD];
+    guard[0] = name::guard().len() as u8;
+    guard[1..=name::guard().len()].copy_from_slice(name::guard().as_bytes());
+    memory.write(AT_GUARD, &guard);
+    user_at(memory, 0).store(User::own().to_word(), Ordering::Relaxed);
+    memory.words()[AT_MAGIC / 8].store(MAGIC, Ordering::Release);
+    0
+}
+
+/// Looks whether memory is a segment of that identity, and says whose.
+fn check(memory: &Named, id: SegmentId) -> Result<SegmentId, OpenError> {
+    let word = |offset: usize| memory.words().get(offset / 8).map(|word| word.load(Ordering::Acquire));
+    let ours = memory.len() >= DATA
+        && word(AT_MAGIC) == Some(MAGIC)
+        && word(AT_BYTES) == Some(memory.len() as u64)
+        && word(AT_PID) == Some(u64::from(id.pid))
+        && word(AT_NUMBER) == Some(id.number);
+    if !ours {
+        return Err(OpenError::Foreign);
+    }
+    let (pid, number) = (word(AT_TREE_PID).unwrap_or(0), word(AT_TREE_NUMBER).unwrap_or(0));
+    Ok(SegmentId { pid: pid as u32, number })
+}

@@ -1,0 +1,248 @@
+//! `Barrier`: a number of parties that go on together, or learn together that they cannot.
+
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::time::Duration;
+
+use crate::error::{Error, Kind as ErrorKind};
+use crate::primitive::Ordering;
+use crate::roster::{Target, Wait};
+use crate::shm::object::Kind;
+use crate::sys::futex;
+
+use super::error::LockError;
+use super::face::handle;
+use super::monitor::{self, Monitor};
+use super::raw::Patience;
+use super::shared::Shared;
+
+/// Words of the state.
+const PARTIES: usize = 0;
+const ARRIVED: usize = 1;
+/// Goes up whenever a round ends, well or not; the word to sleep on.
+const ROUND: usize = 2;
+const BROKEN: usize = 3;
+/// How many deaths of users are dealt with.
+const DEATHS: usize = 4;
+/// The last round that was reset while somebody waited, and one more.
+const RESET: usize = 5;
+const WORDS: usize = 6;
+
+/// A number of parties that wait for each other, round after round.
+///
+/// If a process that has a handle on it dies, the barrier is broken at once: everybody who waits gets the
+/// error, until somebody calls [`reset`](Barrier::reset).
+///
+/// ```
+/// use watertight::{Process, sync::Barrier};
+///
+/// fn main() -> watertight::Result<()> {
+///     watertight::init();
+///     let barrier = Barrier::new(2)?;
+///     let process = Process::spawn(|barrier: Barrier| barrier.wait().is_ok(), (barrier.clone(),))?;
+///     barrier.wait().unwrap();
+///     assert!(process.join()?);
+///     Ok(())
+/// }
+/// ```
+pub struct Barrier {
+    shared: Shared,
+}
+
+handle!(Barrier, |shape| monitor::fits(shape, Kind::Barrier, WORDS));
+
+/// Why a wait at a barrier ended without all parties.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BarrierError {
+    /// A party died, gave up waiting or aborted, or the barrier was reset.
+    #[error("the barrier is broken")]
+    Broken,
+    /// The barrier's own lock could not be had.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+}
+
+impl Barrier {
+    /// Makes a barrier for that many parties.
+    ///
+    /// # Errors
+    /// If `parties` is zero, or there is no room in /dev/shm, or no descriptor left.
+    pub fn new(parties: u32) -> Result<Barrier, Error> {
+        if parties == 0 {
+            return Err(ErrorKind::Option("a barrier needs at least one party".to_owned()).into());
+        }
+        let shared = Shared::make(monitor::shape(Kind::Barrier, WORDS))?;
+        monitor::word(shared.object(), PARTIES).store(u64::from(parties), Ordering::Relaxed);
+        Ok(Barrier { shared })
+    }
+
+    /// Waits for all parties. Returns this one's number in the round, another one for each party, from 0 on.
+    ///
+    /// # Errors
+    /// [`BarrierError::Broken`] if not all will come.
+    #[track_caller]
+    pub fn wait(&self) -> Result<u32, BarrierError> {
+        self.pass(Patience::Forever, Location::caller(), || ())
+    }
+
+    /// As [`wait`](Barrier::wait); if not all come within `timeout`, the barrier is broken for all.
+    ///
+    /// # Errors
+    /// As [`wait`](Barrier::wait).
+    #[track_caller]
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<u32, BarrierError> {
+        self.pass(Patience::of(timeout), Location::caller(), || ())
+    }
+
+    /// As [`wait`](Barrier::wait); the last one to come runs its `action` before any of them goes on.
+    ///
+    /// If the action panics, the barrier is broken, and the panic goes on in the one that ran it.
+    ///
+    /// # Errors
+    /// As [`wait`](Barrier::wait).
+    #[track_caller]
+    pub fn wait_with(&self, action: impl FnOnce()) -> Result<u32, BarrierError> {
+        self.pass(Patience::Forever, Location::caller(), action)
+    }
+
+    /// Breaks it: everybody who waits, or comes later, gets the error.
+    ///
+    /// # Errors
+    /// [`LockError::TooManyThreads`].
+    pub fn abort(&self) -> Result<(), LockError> {
+        let monitor = Monitor::enter(&self.shared)?;
+        self.break_it(monitor);
+        Ok(())
+    }
+
+    /// Makes it as new. Whoever waits gets the error.
+    ///
+    /// # Errors
+    /// [`LockError::TooManyThreads`].
+    pub fn reset(&self) -> Result<(), LockError> {
+        self.shared.object().segment().settle();
+        let monitor = Monitor::enter(&self.shared)?;
+        let round = monitor.get(ROUND);
+        if monitor.get(ARRIVED) > 0 {
+            monitor.commit(&[(RESET, round + 1)]);
+        }
+        monitor.commit(&[
+            (ARRIVED, 0),
+            (BROKEN, 0),
+            (DEATHS, self.shared.object().deaths()),
+            (ROUND, round + 1),
+        ]);
+        drop(monitor);
+        self.wake_all();
+        Ok(())
+    }
+
+    /// How many parties it is for.
+    pub fn parties(&self) -> u32 {
+        self.get(PARTIES) as u32
+    }
+
+    /// How many wait at this moment.
+    pub fn waiting_count(&self) -> u32 {
+        if self.is_broken() { 0 } else { self.get(ARRIVED) as u32 }
+    }
+
+    /// Whether it is broken, as far as anybody has noticed.
+    pub fn is_broken(&self) -> bool {
+        self.get(BROKEN) != 0
+    }
+
+    fn get(&self, index: usize) -> u64 {
+        monitor::word(self.shared.object(), index).load(Ordering::Acquire)
+    }
+
+    fn wake_all(&self) {
+        futex::wake(monitor::half_word(self.shared.object(), ROUND), i32::MAX as u32);
+    }
+
+    fn break_it(&self, monitor: Monitor<'_>) {
+        monitor.commit(&[(BROKEN, 1), (ROUND, monitor.get(ROUND) + 1), (ARRIVED, 0)]);
+        drop(monitor);
+        self.wake_all();
+    }
+
+    /// Whether it is broken, or must be because a user has died.
+    fn look(&self, monitor: &Monitor<'_>) -> bool {
+        monitor.get(BROKEN) != 0 || monitor.get(DEATHS) != self.shared.object().deaths()
+    }
+
+    fn pass(
+        &self,
+        patience: Patience,
+        location: &'static Location<'static>,
+        action: impl FnOnce(),
+    ) -> Result<u32, BarrierError> {
+        let monitor = Monitor::enter(&self.shared)?;
+        if self.look(&monitor) {
+            self.break_it(monitor);
+            return Err(BarrierError::Broken);
+        }
+        let (index, round) = (monitor.get(ARRIVED), monitor.get(ROUND));
+        monitor.commit(&[(ARRIVED, index + 1)]);
+        let parties = monitor.get(PARTIES);
+        drop(monitor);
+        if index + 1 == parties {
+            self.end_round(round, action)?;
+        } else {
+            let (roster, me) = (self.shared.roster(), self.shared.me()?);
+            let target = Target::ownerless(self.shared.object());
+            let wait = roster.begin_wait(me, target, roster.site(location), patience.ending());
+            self.sleep(round, wait)?;
+        }
+        Ok(index as u32)
+    }
+
+    /// The last one: runs the action, and lets everybody go.
+    fn end_round(&self, round: u64, action: impl FnOnce()) -> Result<(), BarrierError> {
+        let panic = catch_unwind(AssertUnwindSafe(action)).err();
+        let monitor = Monitor::enter(&self.shared)?;
+        if let Some(panic) = panic {
+            self.break_it(monitor);
+            resume_unwind(panic);
+        }
+        // Somebody's patience may have ended during the action.
+        if monitor.get(ROUND) != round || self.look(&monitor) {
+            self.break_it(monitor);
+            return Err(BarrierError::Broken);
+        }
+        monitor.commit(&[(ARRIVED, 0), (ROUND, round + 1)]);
+        drop(monitor);
+        self.wake_all();
+        Ok(())
+    }
+
+    fn sleep(&self, round: u64, mut wait: Wait<'_>) -> Result<(), BarrierError> {
+        let word = monitor::half_word(self.shared.object(), ROUND);
+        let mut last_bell = None;
+        loop {
+            let bell = wait.arm();
+            if self.get(ROUND) != round {
+                return self.outcome(round);
+            }
+            let is_over = wait.is_over();
+            if is_over || last_bell.replace(bell) != Some(bell) {
+                self.shared.object().segment().settle();
+                let monitor = Monitor::enter(&self.shared)?;
+                if monitor.get(ROUND) == round && (is_over || self.look(&monitor)) {
+                    self.break_it(monitor);
+                    return Err(BarrierError::Broken);
+                }
+                continue;
+            }
+            wait.sleep(word, round as u32, bell);
+        }
+    }
+
+    /// How a round ended.
+    fn outcome(&self, round: u64) -> Result<(), BarrierError> {
+        match self.is_broken() || self.get(RESET) == round + 1 {
+            true => Err(BarrierError::Broken),
+            false => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Locks and shared values: Python's `Lock`, `RLock`, `Semaphore`, `Condition`, `Event`, `Barrier`, `Value` and
+//! `Array`, for threads of any processes of one tree.
+//!
+//! All of them are handles: cloning one, or sending it to a worker as an argument, a field or a result, gives
+//! another handle on the same object. The object goes with the last handle, whoever has that.
+//!
+//! **Death.** If a process dies while it holds a lock, the next one to ask is told so, and which process it
+//! was. If it dies while it waits, nobody notices.
+//!
+//! **Circles.** A wait for a lock that would never end, because everybody in a circle waits for the next, is a
+//! [`Deadlock`] error at once. Waits with a time-out are never refused, and waits for anything but locks (for
+//! a process, a result, a condition, a semaphore) are not seen.
+//!
+//! **Outside of watertight's own ways** (a file, a socket of yours), a handle keeps nothing alive: the sender
+//! has to keep its own until the other side has opened it.
+
+mod array;
+mod atomic;
+mod barrier;
+mod chunk;
+mod condition;
+mod division;
+mod error;
+mod event;
+mod face;
+pub(crate) mod hold;
+mod lock;
+mod monitor;
+#[allow(unsafe_code, reason = "tests/layers.rs holds the list of such files")]
+mod plain;
+mod raw;
+mod rlock;
+mod semaphore;
+mod shared;
+mod value;
+
+pub use crate::roster::{Party, Waiter, waiters};
+pub use array::{Array, ArrayGuard};
+pub use atomic::{Atomic, Integer};
+pub use barrier::{Barrier, BarrierError};
+pub use chunk::{Chunk, ChunkGuard, ChunkMut, ChunkMutGuard};
+pub use condition::Condition;
+pub use error::{Deadlock, HolderDied, LockError};
+pub use event::Event;
+pub use hold::Held;
+pub use lock::{Lock, LockGuard};
+pub use rlock::{RLock, RLockGuard};
+pub use semaphore::{BoundedSemaphore, Permit, ReleasedTooOften, Semaphore};
+pub use value::{Value, ValueGuard};
