@@ -124,6 +124,11 @@ fn perform(stage: &Stage, operation: Operation) {
 fn victim(stage: Stage, operation: Operation) {
     // Known to the roster, as a thread that uses locks is.
     drop(stage.value.lock().unwrap());
+    // What has waited for nothing before is done once, so that the source line has its number.
+    use Operation::{Array, Forget, Lock, Part, Permit, RLock, Update};
+    if matches!(operation, Lock | RLock | Update | Permit | Forget | Array | Part) {
+        perform(&stage, operation);
+    }
     stage.turn.store(1, Ordering::Release);
     while stage.turn.load(Ordering::Acquire) != 2 {
         std::thread::yield_now();
@@ -244,7 +249,8 @@ fn sweep(operation: Operation, stride: u64, mut scene: impl FnMut(u64) -> (bool,
         if over {
             break;
         }
-        at += if is_long() { 1 } else { stride };
+        // What comes late is mostly the kernel's or the allocator's.
+        at += if is_long() { 1 } else { stride + at / 10 };
     }
     println!("{operation:?}: {at} instructions, {kills} kills, {held} while held, {:?}", start.elapsed());
     assert!(kills > 3, "{operation:?}: the window is too short to be one");
@@ -320,7 +326,7 @@ fn a_value_whose_update_is_killed_anywhere_is_old_or_new() {
         let recover = || stage.value.lock_recover().unwrap().mark_consistent();
         let held = was_held(pid, stage.value.lock_timeout(LONG), recover);
         let value = stage.value.get().unwrap();
-        assert!(value == 7 || value == 8);
+        assert!(value == 8 || value == 9);
         (over, held)
     });
 }

@@ -110,7 +110,7 @@ impl Watch {
     /// Whether the process in that place lives now.
     pub(super) fn is_alive(&self, index: usize, word: u64) -> bool {
         if let Some(known) = lock(&self.table).0.get_mut(&index).filter(|known| known.word == word) {
-            let ended = known.process.as_ref().is_none_or(|process| has_ended(process));
+            let ended = known.process.as_ref().is_none_or(has_ended);
             return !ended;
         }
         User::from_word(word).is_some_and(User::is_alive)

@@ -4,8 +4,6 @@
 //! lock keeps them away, and any bytes are a valid value of a `Pod` type. One that writes past the lock can
 //! make a value wrong.
 
-#![allow(unsafe_code, reason = "tests/layers.rs holds the list of such files")]
-
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
