@@ -8,8 +8,6 @@ mod lane;
 mod link;
 mod pool;
 mod primitive;
-mod task;
-mod values;
 
 fn main() {
     watertight::init();

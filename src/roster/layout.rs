@@ -120,7 +120,7 @@ impl State {
 
     pub(super) fn to_word(self) -> u64 {
         let user = self.user.map_or(0, |user| user as u32 + 1);
-        u64::from(self.tag) << 32 | u64::from((user << 19) | (self.generation % GENERATIONS))
+        (u64::from(self.tag) << 32) | u64::from((user << 19) | (self.generation % GENERATIONS))
     }
 }
 

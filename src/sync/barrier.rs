@@ -200,6 +200,8 @@ impl Barrier {
     /// The last one: runs the action, and lets everybody go.
     fn end_round(&self, round: u64, action: impl FnOnce()) -> Result<(), BarrierError> {
         let panic = catch_unwind(AssertUnwindSafe(action)).err();
+        // Somebody may have come and died.
+        self.shared.object().segment().settle();
         let monitor = Monitor::enter(&self.shared)?;
         if let Some(panic) = panic {
             self.break_it(monitor);
