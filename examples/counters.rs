@@ -13,7 +13,8 @@ struct Counters {
 }
 
 fn look_at(counters: Value<Counters>, number: u64) {
-    let is_prime = number > 1 && (2..number).take_while(|d| d * d <= number).all(|d| number % d != 0);
+    let is_prime =
+        number > 1 && (2..number).take_while(|d| d * d <= number).all(|d| !number.is_multiple_of(d));
     let mut counters = counters.lock().expect("nobody dies holding it");
     counters.numbers += 1;
     if is_prime {
