@@ -42,8 +42,8 @@
 //! line and holds what is known: the attempt, the worker's pid, what the process used, the last lines of its
 //! stderr.
 //!
-//! Inside a task, [`task::cancelled`], [`task::deadline`], [`task::progress`] and [`worker::state`] tell and
-//! ask.
+//! Inside a task, [`task::cancelled`], [`task::deadline`], [`task::progress`], [`task::sleep`] and
+//! [`worker::state`] tell and ask.
 //!
 //! # What runs where
 //!
@@ -58,6 +58,9 @@
 //! # Features
 //!
 //! `cli` (on by default): the binary `watertight` and the packages that it alone needs.
+
+// Examples and tests may.
+#![warn(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
 
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 compile_error!("watertight runs on Linux, on x86_64 and aarch64");

@@ -114,7 +114,7 @@ fn a_host_that_reaps_every_child_is_served() {
     });
     check_a_pool();
     drop(pool);
-    assert_eq!(reaper.join().unwrap(), 1, "only the keeper is the host's child");
+    assert!(reaper.join().unwrap() <= 1, "only the keeper is the host's child, and two wait for it");
     check_a_pool();
 }
 

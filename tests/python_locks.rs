@@ -248,7 +248,7 @@ fn all_parties_pass_a_barrier_in_lockstep() {
 fn the_last_party_runs_the_action_before_any_goes_on() {
     let (barrier, runs) = (Barrier::new(3).unwrap(), Atomic::new(0_u32).unwrap());
     let party = |barrier: Barrier, runs: Atomic<u32>| {
-        barrier.wait_with(|| drop(runs.fetch_add(1, Ordering::AcqRel))).unwrap();
+        barrier.wait_with(|| _ = runs.fetch_add(1, Ordering::AcqRel)).unwrap();
         runs.load(Ordering::Acquire)
     };
     let processes = [(); 2].map(|()| Process::spawn(party, (barrier.clone(), runs.clone())).unwrap());

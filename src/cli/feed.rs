@@ -1,11 +1,10 @@
 //! The thread that reads inputs and submits them.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use rustc_hash::FxBuildHasher;
+use rustc_hash::FxHashMap;
 
 use crate::pool::stream::JsonFeed;
 use crate::task::error::{Encoding, TaskErrorKind};
@@ -18,7 +17,7 @@ const BATCH_BYTES: usize = 64 * 1024;
 
 /// The texts of inputs whose outcomes are still to be printed: as many as the stream lets run ahead.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Texts(Arc<Mutex<HashMap<u64, Box<[u8]>, FxBuildHasher>>>);
+pub(super) struct Texts(Arc<Mutex<FxHashMap<u64, Box<[u8]>>>>);
 
 /// So much of an input that is too long is kept, to be shown.
 const SHOWN: usize = 256;

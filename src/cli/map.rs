@@ -21,9 +21,9 @@ use super::progress::Progress;
 use super::record::{Clock, Outcome};
 use super::{Exit, Failure, events};
 
-pub(super) fn run(arguments: Box<MapArguments>) -> Result<Exit, Failure> {
+pub(super) fn run(arguments: MapArguments) -> Result<Exit, Failure> {
     let MapArguments { task, input, worker, source, pool, unordered, json, progress, quiet, verbose } =
-        *arguments;
+        arguments;
     let inputs = Inputs::open(input, &source)?;
     let progress = Progress::new(progress, inputs.total());
     events::tell(verbose, &progress.stderr());

@@ -37,7 +37,7 @@ pub fn main() -> ExitCode {
         }
     };
     let result = match arguments.command {
-        Command::Map(arguments) => map::run(arguments),
+        Command::Map(arguments) => map::run(*arguments),
         Command::Tasks(arguments) => tasks::run(&arguments),
     };
     match result {

@@ -22,13 +22,12 @@ pub(super) struct Outcome {
 impl Outcome {
     /// A value is what the worker says it is, but it must be JSON.
     pub(super) fn new(mut record: Record, task: &str) -> Outcome {
-        if let Ok(line) = &record.outcome {
-            if let Err(error) = serde_json::from_slice::<&RawValue>(line) {
-                let kind =
-                    TaskErrorKind::Encoding { what: Encoding::DecodeResult, message: error.to_string() };
-                let context = TaskContext::not_started(task, Some(record.number));
-                record.outcome = Err(TaskError::new(kind, context));
-            }
+        if let Ok(line) = &record.outcome
+            && let Err(error) = serde_json::from_slice::<&RawValue>(line)
+        {
+            let kind = TaskErrorKind::Encoding { what: Encoding::DecodeResult, message: error.to_string() };
+            let context = TaskContext::not_started(task, Some(record.number));
+            record.outcome = Err(TaskError::new(kind, context));
         }
         Outcome { record }
     }

@@ -15,6 +15,7 @@ use nix::poll::{PollFd, PollFlags, poll};
 use nix::unistd::Pid;
 
 use crate::error::{Error, KeeperFailure, Kind};
+use crate::link::command::prepare_to_send;
 use crate::link::request::{self, Greeting, Hello, Incoming, Notice, Request, Tree};
 use crate::link::token::{self, MAX_DEPTH, Token};
 use crate::roster;
@@ -228,6 +229,7 @@ struct Starting {
 impl Starting {
     fn begin(executable: &Executable) -> Result<Starting, KeeperFailure> {
         let standard_streams = fd::take_closed_standard_streams().map_err(KeeperFailure::System)?;
+        prepare_to_send().map_err(KeeperFailure::System)?;
         let (control, theirs) = socket::pair().map_err(KeeperFailure::System)?;
         let own = pidfd::open(nix::unistd::getpid()).map_err(KeeperFailure::System)?;
         let (stderr, stderr_end) = fd::pipe().map_err(KeeperFailure::System)?;

@@ -5,7 +5,7 @@
 //! not block.
 
 use std::io;
-use std::sync::Mutex;
+use std::sync::OnceLock;
 
 use ipc_channel::ipc;
 use serde::{Deserialize, Serialize};
@@ -23,20 +23,18 @@ pub(crate) enum Command {
     Retire,
 }
 
-/// Has ipc-channel find out what it finds out once per process, at its first message: it panics if that
-/// takes more descriptors than there are, and never works again.
-///
-/// # Errors
-/// If there are too few descriptors.
-pub(crate) fn prepare() -> io::Result<()> {
-    static PREPARED: Mutex<bool> = Mutex::new(false);
-    let mut prepared = PREPARED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if !*prepared {
-        // As many as the first message takes.
-        drop((socket::pair()?, socket::pair()?));
-        let (sender, _receiver) = ipc::channel().map_err(io::Error::other)?;
-        sender.send(Command::Attach).map_err(io::Error::other)?;
-        *prepared = true;
+/// Has ipc-channel find out how much a socket holds. It does that with its first message, and panics if it gets
+/// no descriptors for it: so it does it where that can still be an error.
+pub(crate) fn prepare_to_send() -> io::Result<()> {
+    static PREPARED: OnceLock<()> = OnceLock::new();
+    if PREPARED.get().is_some() {
+        return Ok(());
     }
+    let room = socket::pair()?;
+    let (sender, _receiver) = ipc::channel::<()>()?;
+    // What this gives up is what the message needs.
+    drop(room);
+    sender.send(()).map_err(io::Error::other)?;
+    let _ = PREPARED.set(());
     Ok(())
 }

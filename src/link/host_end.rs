@@ -93,8 +93,13 @@ impl HostEnd {
     /// Makes a lane whose ring down has at least `down` words. Its descriptor is for the worker.
     pub(crate) fn create(name: &str, down: usize, largest_result: u64) -> io::Result<(HostEnd, OwnedFd)> {
         let (fd, lane) = Lane::create(name, down)?;
-        let end = HostEnd {
-            lane: Arc::new(lane),
+        Ok((HostEnd::over(Arc::new(lane), largest_result)?, fd))
+    }
+
+    /// Takes the host's end of a fresh lane.
+    pub(super) fn over(lane: Arc<Lane>, largest_result: u64) -> io::Result<HostEnd> {
+        Ok(HostEnd {
+            lane,
             doorbell: Doorbell::new()?,
             producer: Producer::default(),
             consumer: Consumer::default(),
@@ -106,8 +111,7 @@ impl HostEnd {
             unpublished: 0,
             woke: false,
             shut: false,
-        };
-        Ok((end, fd))
+        })
     }
 
     /// The lane itself, for those who only look.

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Kind};
 use crate::keeper::handle::{Executable, Keeper};
-use crate::link::command;
 use crate::link::request::StartMethod;
 use crate::process::child::Job as FirstJob;
 use crate::sys::cpu::cpu_count;
@@ -291,7 +290,6 @@ impl PoolBuilder {
         self.check()?;
         let PoolBuilder { options, executable, initializer } = self;
         let initializer = initializer.transpose()?;
-        command::prepare().map_err(|error| Error::system("make a command channel", error))?;
         let keeper = Keeper::of(&executable)?;
         if initializer.is_some() && !keeper.is_same_build() {
             return Err(Kind::Option("an initializer needs workers of the same executable".to_owned()).into());

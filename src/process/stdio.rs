@@ -207,7 +207,9 @@ mod tests {
             scope.spawn(|| {
                 let mut end = File::from(end);
                 // A full pipe makes it wait, and the end of its reader is an error.
-                while !stop.load(std::sync::atomic::Ordering::Relaxed) && end.write(&[b'x'; 4096]).is_ok() {}
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) && end.write(&[b'x'; 4096]).is_ok() {
+                    std::hint::spin_loop();
+                }
             });
             (0..100).for_each(|_| tail.read_rest());
             stop.store(true, std::sync::atomic::Ordering::Relaxed);

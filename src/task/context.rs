@@ -3,8 +3,8 @@
 //! Global because a worker runs one task at a time, and a task is any function. The worker's runtime moves
 //! these words; everywhere else they stand at "no task".
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::sys::clock::monotonic_nanos;
@@ -13,6 +13,8 @@ use crate::sys::clock::monotonic_nanos;
 static RUNNING: AtomicU64 = AtomicU64::new(0);
 /// One more than the number of the task that should stop.
 static CANCELLED: AtomicU64 = AtomicU64::new(0);
+/// Told when `CANCELLED` has changed.
+static ASKED: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
 /// When the running task times out, in nanoseconds of the monotonic clock; 0 for never.
 static DEADLINE: AtomicU64 = AtomicU64::new(0);
 /// Where progress is written: units done, and in all.
@@ -45,6 +47,23 @@ pub struct Progress {
 pub fn cancelled() -> bool {
     let running = RUNNING.load(Ordering::Relaxed);
     running != 0 && CANCELLED.load(Ordering::Relaxed) == running
+}
+
+/// Sleeps for `duration`, or until this task should stop. True if it slept for all of that.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// fn nap() -> &'static str {
+///     if watertight::task::sleep(Duration::from_millis(1)) { "rested" } else { "woken" }
+/// }
+/// # assert_eq!(nap(), "rested");
+/// ```
+pub fn sleep(duration: Duration) -> bool {
+    let (lock, asked) = &ASKED;
+    let guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
+    let slept = asked.wait_timeout_while(guard, duration, |()| !cancelled());
+    slept.unwrap_or_else(PoisonError::into_inner).1.timed_out()
 }
 
 /// When this task times out, if it has a time-out.
@@ -95,5 +114,7 @@ pub(crate) fn is_running() -> bool {
 
 /// The host wants this task to stop; an old number hits nobody.
 pub(crate) fn cancel(number: u32) {
+    let _guard = ASKED.0.lock().unwrap_or_else(PoisonError::into_inner);
     CANCELLED.store(u64::from(number) + 1, Ordering::Relaxed);
+    ASKED.1.notify_all();
 }

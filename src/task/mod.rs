@@ -16,4 +16,4 @@ pub(crate) mod remote_error;
 pub(crate) mod shared;
 pub(crate) mod state;
 
-pub use context::{Progress, cancelled, deadline, progress};
+pub use context::{Progress, cancelled, deadline, progress, sleep};

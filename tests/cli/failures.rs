@@ -57,12 +57,12 @@ fn attempts_are_made_and_counted() {
 
 #[watertight::test]
 fn a_worker_is_replaced_after_its_number_of_tasks() {
-    let inputs = ["1", "2", "3", "4", "5", "6"];
-    let run =
-        run(&[&["map", "-j1", "--max-tasks-per-worker", "2", "--json", "square"][..], &inputs].concat());
-    let mut pids: Vec<u64> = run.records().iter().map(|record| record["pid"].as_u64().unwrap()).collect();
+    // A shell that a task starts knows its parent.
+    let inputs = ["echo $PPID; true"; 6];
+    let run = run(&[&["map", "-j1", "--max-tasks-per-worker", "2", "run"][..], &inputs].concat());
+    let mut pids = run.lines();
     pids.dedup();
-    assert_eq!((pids.len(), run.code), (3, Some(0)));
+    assert_eq!((pids.len(), run.code), (3, Some(0)), "{pids:?}");
 }
 
 #[watertight::test]

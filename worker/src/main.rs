@@ -5,6 +5,8 @@
 //! this file, and put your functions where these are. Whatever they do to their process, the program that
 //! uses the worker lives on.
 
+#![warn(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
+
 mod commands;
 mod faults;
 mod files;

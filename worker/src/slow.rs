@@ -8,12 +8,6 @@ use watertight::{RemoteError, task};
 /// How far `countdown` counts between two looks up: about a millisecond.
 const STRIDE: u64 = 1 << 20;
 
-/// How long `sleep` sleeps between two looks up.
-///
-/// A task that waits for a descriptor can be woken; this one waits for nothing but time, and nobody minds
-/// that it ends a twentieth of a second late.
-const NAP: Duration = Duration::from_millis(50);
-
 /// Counts down from a number, as fast as it can, and says how far it came. Stops early when it is cancelled.
 #[watertight::task]
 fn countdown(from: u64) -> u64 {
@@ -34,12 +28,8 @@ fn sleep(seconds: f64) -> Result<f64, RemoteError> {
     let start = Instant::now();
     let wanted = Duration::try_from_secs_f64(seconds)
         .map_err(|error| RemoteError::new(format_args!("cannot sleep for {seconds} seconds: {error}")))?;
-    while !task::cancelled() {
-        let left = wanted.saturating_sub(start.elapsed());
-        if left.is_zero() {
-            return Ok(seconds);
-        }
-        std::thread::sleep(left.min(NAP));
+    if task::sleep(wanted) {
+        return Ok(seconds);
     }
     Ok(start.elapsed().as_secs_f64())
 }

@@ -57,6 +57,23 @@ struct Connect {
     _listener: OwnedFd,
 }
 
+/// Tells everybody that the driver has left. Dropped by a panic too: a bug of ours must not hang whoever waits.
+struct End(Arc<Core>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        // What an iterator still submits to a pool that was closed ends like this.
+        state.run(Event::Terminate);
+        state.ended = true;
+        state.wake_everybody();
+        let late = std::mem::take(&mut state.finished);
+        self.0.ended.notify_all();
+        self.0.release(state);
+        late.into_iter().for_each(callbacks::run);
+    }
+}
+
 impl Driver {
     pub(super) fn new(
         core: Arc<Core>,
@@ -100,6 +117,7 @@ impl Driver {
     /// Runs until the pool has come to its end.
     pub(super) fn run(mut self) {
         signal::block_all_in_this_thread();
+        let _end = End(Arc::clone(&self.core));
         loop {
             let core = Arc::clone(&self.core);
             let mut state = core.lock();
@@ -144,15 +162,6 @@ impl Driver {
         // The keeper may end now, if nobody else uses it.
         self.client = None;
         self.callbacks.finish();
-        let mut state = self.core.lock();
-        // What an iterator still submits to a pool that was closed ends like this.
-        state.run(Event::Terminate);
-        state.ended = true;
-        state.wake_everybody();
-        let late = std::mem::take(&mut state.finished);
-        self.core.ended.notify_all();
-        self.core.release(state);
-        late.into_iter().for_each(callbacks::run);
     }
 
     fn wait(&mut self, alarm: Option<Instant>, now: Instant) {

@@ -171,7 +171,15 @@ impl World {
 
     /// As the driver: carries out what was left for it.
     pub(super) fn act(&mut self) {
-        let Some(action) = self.deferred.pop_front() else { return };
+        if let Some(action) = self.deferred.pop_front() {
+            self.carry_out(action);
+        }
+        // Its loop looks at the clock anew each time.
+        self.machine.take_earliest();
+        self.alarm = self.machine.wake_at();
+    }
+
+    fn carry_out(&mut self, action: Action) {
         match action {
             Action::Start { slot } => self.start(slot),
             Action::Kill { slot } => {

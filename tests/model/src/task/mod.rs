@@ -7,3 +7,14 @@ pub(crate) mod shared {
 
     pub(crate) fn drop_value(_: u64) {}
 }
+
+/// No shared objects travel in the models.
+pub(crate) mod passengers {
+    use bytes::Bytes;
+
+    pub(crate) fn is_list(_buffer: &Bytes) -> bool {
+        false
+    }
+
+    pub(crate) fn take_on(_parts: &mut [Bytes]) {}
+}

@@ -50,7 +50,7 @@ const ATTACKS: [fn(&'static [AtomicU64]); 10] = [
     // All of it, and on and on.
     |lane| {
         std::thread::spawn(|| {
-            (0..).for_each(|seed| scramble(&lane[..CONTROL], seed));
+            (0..u64::MAX).for_each(|seed| scramble(&lane[..CONTROL], seed));
         });
         std::thread::sleep(Duration::from_millis(20));
     },
