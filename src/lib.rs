@@ -95,6 +95,7 @@ pub use crate::process::{
     active_children, current_process, isolate, parent_process,
 };
 pub use crate::runtime::init;
+pub use crate::shm::SharedMemory;
 pub use crate::sync::{Array, Value};
 pub use crate::sys::cpu::cpu_count;
 pub use crate::sys::exit::{ExitStatus, ResourceUsage};

@@ -13,9 +13,11 @@ mod allocator;
 mod arena;
 pub(crate) mod name;
 pub(crate) mod object;
+mod public;
 pub(crate) mod segment;
 pub(crate) mod text;
 pub(crate) mod transit;
 pub(crate) mod user;
 
 pub(crate) use arena::make;
+pub use public::SharedMemory;

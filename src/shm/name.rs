@@ -48,6 +48,11 @@ pub(super) fn guard() -> &'static str {
     GUARD_FOLDER.get().and_then(|folder| folder.to_str()).filter(|path| path.len() < GUARD).unwrap_or("")
 }
 
+/// The file's name for a name that a user has chosen; it is swept like all others once nobody uses it.
+pub(super) fn of_user(name: &str) -> String {
+    format!("{PREFIX}named-{name}")
+}
+
 /// Two processes that make a segment in the same moment must not choose one name. Nothing depends on its
 /// secrecy: the file's mode keeps other users out.
 pub(crate) fn random() -> u64 {

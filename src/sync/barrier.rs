@@ -124,13 +124,13 @@ impl Barrier {
         let monitor = Monitor::enter(&self.shared)?;
         let round = monitor.get(ROUND);
         if monitor.get(ARRIVED) > 0 {
-            monitor.commit(&[(RESET, round + 1)]);
+            monitor.commit(&[(RESET, round.wrapping_add(1))]);
         }
         monitor.commit(&[
             (ARRIVED, 0),
             (BROKEN, 0),
             (DEATHS, self.shared.object().deaths()),
-            (ROUND, round + 1),
+            (ROUND, round.wrapping_add(1)),
         ]);
         drop(monitor);
         self.wake_all();
@@ -161,7 +161,7 @@ impl Barrier {
     }
 
     fn break_it(&self, monitor: Monitor<'_>) {
-        monitor.commit(&[(BROKEN, 1), (ROUND, monitor.get(ROUND) + 1), (ARRIVED, 0)]);
+        monitor.commit(&[(BROKEN, 1), (ROUND, monitor.get(ROUND).wrapping_add(1)), (ARRIVED, 0)]);
         drop(monitor);
         self.wake_all();
     }
@@ -183,10 +183,10 @@ impl Barrier {
             return Err(BarrierError::Broken);
         }
         let (index, round) = (monitor.get(ARRIVED), monitor.get(ROUND));
-        monitor.commit(&[(ARRIVED, index + 1)]);
+        monitor.commit(&[(ARRIVED, index.wrapping_add(1))]);
         let parties = monitor.get(PARTIES);
         drop(monitor);
-        if index + 1 == parties {
+        if index.wrapping_add(1) == parties {
             self.end_round(round, action)?;
         } else {
             let (roster, me) = (self.shared.roster(), self.shared.me()?);
@@ -212,7 +212,7 @@ impl Barrier {
             self.break_it(monitor);
             return Err(BarrierError::Broken);
         }
-        monitor.commit(&[(ARRIVED, 0), (ROUND, round + 1)]);
+        monitor.commit(&[(ARRIVED, 0), (ROUND, round.wrapping_add(1))]);
         drop(monitor);
         self.wake_all();
         Ok(())
@@ -242,7 +242,7 @@ impl Barrier {
 
     /// How a round ended.
     fn outcome(&self, round: u64) -> Result<(), BarrierError> {
-        match self.is_broken() || self.get(RESET) == round + 1 {
+        match self.is_broken() || self.get(RESET) == round.wrapping_add(1) {
             true => Err(BarrierError::Broken),
             false => Ok(()),
         }

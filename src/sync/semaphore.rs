@@ -267,9 +267,11 @@ impl<'a> Permits<'a> {
             place = find(&monitor, owner, |found| found.is_none());
         }
         let place = place.ok_or(LockError::TooManyWaiters)?;
-        let (free, count) =
-            (free.max(monitor.get(FREE) - 1), owner_of(monitor.get(place)).map_or(0, |(_, count)| count));
-        monitor.commit(&[(FREE, free), (place, entry(owner, count + 1))]);
+        let (free, count) = (
+            free.max(monitor.get(FREE).saturating_sub(1)),
+            owner_of(monitor.get(place)).map_or(0, |(_, count)| count),
+        );
+        monitor.commit(&[(FREE, free), (place, entry(owner, count.saturating_add(1)))]);
         // A wake-up that was meant for one finds more than one permit after a death.
         if free > 0 && look_for_dead {
             futex::wake(monitor::half_word(self.shared.object(), RELEASES), 1);
@@ -281,7 +283,7 @@ impl<'a> Permits<'a> {
         for place in OWNERS..OWNERS + MOST_OWNERS {
             let Some((owner, count)) = owner_of(monitor.get(place)) else { continue };
             if !self.shared.roster().is_alive(owner) {
-                monitor.commit(&[(place, 0), (FREE, monitor.get(FREE) + u64::from(count))]);
+                monitor.commit(&[(place, 0), (FREE, monitor.get(FREE).saturating_add(u64::from(count)))]);
             }
         }
     }
@@ -292,11 +294,11 @@ impl<'a> Permits<'a> {
         let mine = |found: Option<(Owner, u32)>| found.is_some_and(|(other, _)| other == owner);
         // An owner that was taken for dead has nothing to give back any more.
         if let Some(place) = find(&monitor, owner, mine) {
-            let count = owner_of(monitor.get(place)).map_or(0, |(_, count)| count - 1);
+            let count = owner_of(monitor.get(place)).map_or(0, |(_, count)| count.saturating_sub(1));
             let changes = [
                 (place, entry(owner, count)),
-                (FREE, monitor.get(FREE) + freed),
-                (RELEASES, (monitor.get(RELEASES) + freed) & u64::from(u32::MAX)),
+                (FREE, monitor.get(FREE).saturating_add(freed)),
+                (RELEASES, monitor.get(RELEASES).wrapping_add(freed) & u64::from(u32::MAX)),
             ];
             monitor.commit(&changes);
             drop(monitor);
@@ -311,13 +313,14 @@ impl<'a> Permits<'a> {
         let monitor = Monitor::enter(self.shared)?;
         let places = OWNERS..OWNERS + MOST_OWNERS;
         let owned = |place| owner_of(monitor.get(place)).map_or(0, |(_, count)| u64::from(count));
-        let free = monitor.get(FREE) + u64::from(permits);
+        let free = monitor.get(FREE).saturating_add(u64::from(permits));
         let bound = monitor.get(BOUND);
-        if bound != u64::MAX && free + places.map(owned).sum::<u64>() > bound {
+        if bound != u64::MAX && free.saturating_add(places.map(owned).sum::<u64>()) > bound {
             return Ok(Err(ReleasedTooOften));
         }
         let free = free.min(u64::from(u32::MAX));
-        monitor.commit(&[(FREE, free), (RELEASES, (monitor.get(RELEASES) + 1) & u64::from(u32::MAX))]);
+        monitor
+            .commit(&[(FREE, free), (RELEASES, monitor.get(RELEASES).wrapping_add(1) & u64::from(u32::MAX))]);
         drop(monitor);
         futex::wake(monitor::half_word(self.shared.object(), RELEASES), permits);
         Ok(Ok(()))
