@@ -1,0 +1,137 @@
+//! A process that writes over shared memory breaks what lies there and nothing else: no panic, no crash.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use support::{Random, is_long};
+use watertight::sync::{
+    Atomic, Barrier, BoundedSemaphore, ChunkMut, Condition, Event, Lock, RLock, Semaphore,
+};
+use watertight::{Array, Process, Value};
+
+const SHORT: Duration = Duration::from_millis(1);
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Stage {
+    lock: Lock,
+    rlock: RLock,
+    semaphore: Semaphore,
+    bounded: BoundedSemaphore,
+    condition: Condition,
+    event: Event,
+    barrier: Barrier,
+    value: Value<[u32; 3]>,
+    atomic: Atomic<u64>,
+    array: Array<u16>,
+    parts: Vec<ChunkMut<u16>>,
+}
+
+fn set() -> Stage {
+    let array = Array::zeroed(9).unwrap();
+    Stage {
+        lock: Lock::new().unwrap().named("scribbled"),
+        rlock: RLock::new().unwrap(),
+        semaphore: Semaphore::new(2).unwrap(),
+        bounded: BoundedSemaphore::new(2).unwrap(),
+        condition: Condition::new().unwrap(),
+        event: Event::new().unwrap(),
+        barrier: Barrier::new(1).unwrap(),
+        value: Value::new([1, 2, 3]).unwrap(),
+        atomic: Atomic::new(5).unwrap(),
+        parts: array.chunks_mut(2).unwrap(),
+        array,
+    }
+}
+
+/// Uses everything, and takes any answer.
+fn use_all(stage: &Stage) {
+    let _ = (stage.lock.name(), stage.lock.is_locked(), stage.lock.release());
+    let _ = stage.lock.lock_timeout(SHORT).map(drop);
+    let _ = stage.rlock.lock_timeout(SHORT).map(|guard| guard.map(|guard| guard.depth()));
+    let _ = stage.semaphore.acquire_timeout(SHORT).map(drop);
+    let _ = stage.semaphore.release(3);
+    let _ = stage.bounded.acquire_timeout(SHORT).map(drop);
+    let _ = stage.bounded.release(1);
+    if let Ok(Some(mut guard)) = stage.lock.lock_timeout(SHORT) {
+        let _ = stage.condition.wait_timeout(&mut guard, SHORT);
+    }
+    let _ = stage.condition.notify(3);
+    let _ = stage.event.wait_timeout(SHORT);
+    stage.event.set();
+    stage.event.clear();
+    let _ = stage.barrier.wait_timeout(SHORT);
+    let _ = stage.barrier.reset();
+    let _ = (stage.barrier.parties(), stage.barrier.waiting_count());
+    let _ = stage.value.lock_timeout(SHORT).map(|guard| guard.map(|guard| guard[0]));
+    stage.atomic.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let _ = stage.array.lock_timeout(SHORT).map(|guard| guard.map(|guard| guard.len()));
+    for part in &stage.parts {
+        let _ = part.lock_timeout(SHORT).map(|guard| guard.map(|guard| guard.len()));
+    }
+    let _ = watertight::sync::waiters();
+    // Handles are opened anew from the scribbled memory.
+    let text = serde_json::to_string(stage).unwrap();
+    let _ = serde_json::from_str::<Stage>(&text);
+    let _ = Value::new(1).map(|value| value.try_lock().map(drop));
+}
+
+fn scribble(stage: &Stage, random: &mut Random, writes: u64) {
+    let handle = serde_json::to_value(&stage.lock).unwrap();
+    let number = handle["segment"]["number"].as_u64().unwrap();
+    let path = format!("/dev/shm/watertight-{}-{number:016x}", handle["segment"]["pid"]);
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    let words = file.metadata().unwrap().len() / 8;
+    for _ in 0..writes {
+        let word = match random.below(5) {
+            0 => 0,
+            1 => u64::MAX,
+            2 => random.below(1 << 32),
+            3 => random.below(1 << 16) << 32,
+            _ => random.below(u64::MAX),
+        };
+        // The magic word stays: without it nothing would be opened at all.
+        let at = 1 + random.below(words - 1);
+        file.write_at(&word.to_le_bytes(), at * 8).unwrap();
+    }
+}
+
+fn victim(seed: u64) {
+    let stage = set();
+    let mut random = Random::from(seed);
+    for _ in 0..20 {
+        scribble(&stage, &mut random, 300);
+        use_all(&stage);
+    }
+    // Whatever was broken, the process comes to its end.
+    std::process::exit(0);
+}
+
+#[watertight::test(timeout = "600s", leftovers = "allow")]
+fn whatever_is_written_over_shared_objects_panics_nobody() {
+    let mut random = Random::new();
+    let mut finished = 0;
+    for _ in 0..if is_long() { 500 } else { 5 } {
+        let seed = random.below(u64::MAX);
+        let process = Process::builder().daemon(true).spawn(victim, (seed,)).unwrap();
+        match process.join_timeout(Duration::from_secs(3)) {
+            // A scribbled lock may seem to be held for ever; only who shares it waits for it.
+            Err(waits) => drop(waits.into_inner().kill()),
+            Ok(outcome) => {
+                let error = outcome.unwrap_err();
+                assert_eq!(
+                    error.exit_status().and_then(|status| status.code()),
+                    Some(0),
+                    "seed {seed}: {error}"
+                );
+                finished += 1;
+            }
+        }
+    }
+    assert!(finished > 0);
+}
