@@ -107,9 +107,13 @@ fn the_table_of_python_names_real_items() {
         + &read("src/process/mod.rs");
     let face =
         face + &read("src/pool/builder.rs") + &read("src/task/context.rs") + &read("src/task/state.rs");
-    let sync = ["array", "barrier", "condition", "face", "lock", "mod", "semaphore", "value"];
+    let sync = ["array", "barrier", "condition", "face", "list", "lock", "mod", "semaphore", "value"];
     let sync: String = sync.map(|name| read(format!("src/sync/{name}.rs"))).concat();
-    let face = face + &sync + &read("src/roster/report.rs") + &read("src/sync/error.rs");
+    let face = face
+        + &sync
+        + &read("src/shm/public.rs")
+        + &read("src/roster/report.rs")
+        + &read("src/sync/error.rs");
     let text = read("README.md");
     let table = text.split("## From Python").nth(1).expect("the table").split("\n## ").next().unwrap();
     let rows = table.lines().filter(|line| line.starts_with("| `"));

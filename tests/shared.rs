@@ -199,3 +199,34 @@ fn a_killed_makers_names_are_swept() {
     let left: Vec<_> = left.filter(|entry| entry.file_name().to_string_lossy().starts_with(&mark)).collect();
     assert!(left.is_empty(), "{left:?}");
 }
+
+#[watertight::test]
+fn a_shareable_list_keeps_items_of_many_types_in_their_places() {
+    use watertight::sync::{Item, ShareableList};
+    let items = vec![
+        Item::from("größer"),
+        273.15.into(),
+        42.into(),
+        true.into(),
+        Item::None,
+        Item::from(&b"bytes"[..]),
+        42.into(),
+    ];
+    let list = ShareableList::new(items.clone()).unwrap();
+    assert_eq!((list.len(), list.to_vec().unwrap()), (7, items.clone()));
+    assert_eq!((list.count(&42.into()).unwrap(), list.index(&42.into()).unwrap()), (2, Some(2)));
+    assert_eq!((list.index(&"none".into()).unwrap(), list.get(7).unwrap()), (None, None));
+    let change = |list: ShareableList| {
+        list.set(2, "answer").unwrap();
+        list.set(4, -1.5).unwrap();
+        // Eight bytes, not characters, and nothing runs into the neighbour.
+        assert!(list.set(0, "ößößö").is_err() && list.set(7, 1).is_err());
+    };
+    Process::spawn(change, (list.clone(),)).unwrap().join().unwrap();
+    assert_eq!(list.get(0).unwrap(), Some("größer".into()));
+    assert_eq!(list.get(2).unwrap(), Some("answer".into()));
+    assert_eq!(list.to_vec().unwrap()[3..5], [true.into(), Item::Float(-1.5)]);
+    assert!(ShareableList::new([]).unwrap().is_empty());
+    let lengths = [serde_json::to_string(&list).unwrap().len(), 400];
+    assert!(lengths[0] < lengths[1], "a handle does not grow with its list");
+}

@@ -24,6 +24,7 @@ mod error;
 mod event;
 mod face;
 pub(crate) mod hold;
+mod list;
 mod lock;
 mod monitor;
 #[allow(unsafe_code, reason = "tests/layers.rs holds the list of such files")]
@@ -43,6 +44,7 @@ pub use condition::Condition;
 pub use error::{Deadlock, HolderDied, LockError};
 pub use event::Event;
 pub use hold::Held;
+pub use list::{Item, ShareableList};
 pub use lock::{Lock, LockGuard};
 pub use rlock::{RLock, RLockGuard};
 pub use semaphore::{BoundedSemaphore, Permit, ReleasedTooOften, Semaphore};
