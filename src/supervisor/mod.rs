@@ -6,7 +6,7 @@ pub mod specification;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod config;
-#[allow(dead_code, reason = "parts of the driver, which does not use all of them yet")]
+#[allow(dead_code, unused_imports, reason = "parts of the driver, which does not use all of them yet")]
 pub(crate) mod logs;
-#[allow(dead_code, reason = "parts of the driver, which does not use all of them yet")]
+#[allow(dead_code, unused_imports, reason = "parts of the driver, which does not use all of them yet")]
 pub(crate) mod ready;
