@@ -80,6 +80,7 @@ mod pool;
 mod primitive;
 mod process;
 mod runtime;
+pub mod supervisor;
 #[allow(unsafe_code, reason = "the kernel's interface; tests/layers.rs holds the list of such files")]
 mod sys;
 pub mod task;

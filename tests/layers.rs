@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From top to bottom. A module uses its own layer and those before it.
-const LAYERS: [&str; 8] = ["sys", "task", "link", "keeper", "process", "runtime", "pool", "cli"];
+const LAYERS: [&str; 9] =
+    ["sys", "task", "link", "keeper", "process", "runtime", "pool", "supervisor", "cli"];
 
 /// Modules that every layer may use: the words of the protocols, and the crate's error.
 const COMMON: [&str; 2] = ["primitive", "error"];

@@ -1,0 +1,11 @@
+//! Supervision: trees of programs that are kept alive by policy. Described in `docs/supervisor.md`.
+
+pub mod specification;
+
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod config;
+#[allow(dead_code, reason = "parts of the driver, which does not use all of them yet")]
+pub(crate) mod logs;
+#[allow(dead_code, reason = "parts of the driver, which does not use all of them yet")]
+pub(crate) mod ready;

@@ -1,0 +1,1 @@
+//! How programs say, or are asked, whether they are ready and alive.
