@@ -1,6 +1,6 @@
 //! What follows when a unit or a group has ended.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::supervisor::policy::{self, End};
 
@@ -30,6 +30,8 @@ impl Machine {
     fn ended_by_itself(&mut self, unit: UnitId, end: End, now: Instant) {
         let rules = self.units[unit].rules.clone();
         let group = self.units[unit].group;
+        let before = self.units[unit].failures;
+        self.units[unit].failures = before.saturating_add(1);
         if self.outcome.is_some() || self.is_ending(group) {
             return self.set_phase(unit, Phase::Stopped);
         }
@@ -46,8 +48,7 @@ impl Machine {
             return self.give_up(group, reason);
         }
         let chance = self.chance();
-        let delay = policy::delay(&rules.backoff, self.units[unit].failures, chance);
-        self.units[unit].failures = self.units[unit].failures.saturating_add(1);
+        let delay = policy::delay(&rules.backoff, before, chance);
         self.units[unit].restarts += 1;
         // Without a wait there is no moment to be told of.
         let until = Some(now + delay).filter(|_| !delay.is_zero());
@@ -187,11 +188,22 @@ impl Machine {
             return self.give_up(above, reason);
         }
         self.groups[group].window.clear();
+        let wait = self.wait_of_group(group);
+        let until = Some(now + wait).filter(|_| !wait.is_zero());
         for unit in self.units_of(&Member::Group(group)) {
             if self.units[unit].rules.restart != crate::supervisor::RestartPolicy::Temporary {
-                self.set_phase(unit, Phase::Waiting { until: None });
+                self.set_phase(unit, Phase::Waiting { until });
             }
         }
         self.take_along(above, &Member::Group(group), UnitId::MAX);
+    }
+
+    /// A group that starts anew waits as long as the one of its units that would wait longest.
+    fn wait_of_group(&mut self, group: GroupId) -> Duration {
+        let chance = self.chance();
+        let failed = self.units_of(&Member::Group(group)).into_iter().map(|unit| &self.units[unit]);
+        let failed = failed.filter(|unit| unit.failures > 0);
+        let waits = failed.map(|unit| policy::delay(&unit.rules.backoff, unit.failures - 1, chance));
+        waits.max().unwrap_or_default()
     }
 }

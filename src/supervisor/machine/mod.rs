@@ -19,6 +19,8 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+pub(crate) use build::names_below;
+
 use crate::sys::signal::Signal;
 
 use super::policy::{End, Window};

@@ -245,6 +245,8 @@ fn a_group_that_gives_up_is_a_failed_child_of_the_group_above() {
         world.end("bad", End::Failure);
         assert_eq!(world.signalled(), terms(&["good"]));
         world.end("good", End::Success);
+        assert_eq!(world.running(), ["outside"], "a group waits like a unit");
+        world.pass(SECOND);
         let expected: &[&str] = match restart {
             RestartPolicy::Permanent => &["outside", "bad", "good"],
             _ => &["outside"],
