@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use super::units;
+use crate::supervisor::config::units;
 
 /// Runs tasks in worker processes that may crash.
 #[derive(Debug, Parser)]

@@ -16,7 +16,6 @@ mod printer;
 mod progress;
 mod record;
 mod tasks;
-mod units;
 mod worker;
 
 use std::process::ExitCode;

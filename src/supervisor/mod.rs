@@ -1,5 +1,6 @@
 //! Supervision: trees of programs that are kept alive by policy. Described in `docs/supervisor.md`.
 
+pub mod check;
 pub mod specification;
 
 #[cfg(feature = "cli")]
