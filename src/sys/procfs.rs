@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::os::fd::RawFd;
+use std::time::Duration;
 
-use nix::unistd::Pid;
+use nix::unistd::{Pid, SysconfVar, sysconf};
 
 /// The parent, group and state letter of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,26 @@ fn parse(pid: i32, stat: &str) -> Option<Entry> {
     let parent = Pid::from_raw(fields.next()?.parse().ok()?);
     let group = Pid::from_raw(fields.next()?.parse().ok()?);
     Some(Entry { pid: Pid::from_raw(pid), parent, group, state })
+}
+
+/// What a process uses now.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Usage {
+    /// Resident memory in bytes.
+    pub(crate) rss: u64,
+    /// Processor time, the kernel's included.
+    pub(crate) cpu: Duration,
+}
+
+/// Reads what a process uses.
+pub(crate) fn usage(pid: u32) -> Option<Usage> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<&str> = stat.get(stat.rfind(')')? + 1..)?.split_whitespace().collect();
+    let field = |at: usize| -> Option<u64> { fields.get(at)?.parse().ok() };
+    let tick = sysconf(SysconfVar::CLK_TCK).ok()??.max(1) as u64;
+    let page = sysconf(SysconfVar::PAGE_SIZE).ok()??.max(1) as u64;
+    let cpu = Duration::from_millis((field(11)? + field(12)?) * 1000 / tick);
+    Some(Usage { rss: field(21)? * page, cpu })
 }
 
 /// How many threads this process has.
