@@ -8,7 +8,7 @@ pub mod specification;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod config;
-#[allow(dead_code, unused_imports, reason = "nobody starts a driver yet")]
+#[allow(dead_code, unused_imports, unreachable_pub, reason = "nobody starts a driver yet")]
 pub(crate) mod control;
 #[allow(dead_code, unused_imports, reason = "nobody starts a driver yet")]
 mod driver;

@@ -6,13 +6,15 @@
 //! out in pieces, and whoever cannot write is told to stop reading.
 
 mod file;
+mod recent;
 mod source;
 mod splitter;
 mod tail;
 mod terminal;
 
 pub(crate) use file::{LogFile, Trouble};
+pub(crate) use recent::Recent;
 pub(crate) use source::{Source, Stream};
 pub(crate) use splitter::Chunk;
 pub(crate) use tail::Tail;
-pub(crate) use terminal::{Terminal, tag};
+pub(crate) use terminal::Terminal;

@@ -4,13 +4,21 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{MsgFlags, send};
 
-use crate::sys::fd;
+use crate::sys::{fd, pidfd};
 
 /// More than this waiting, and whoever has lines for the terminal must not be read.
 const FULL: usize = 256 * 1024;
+
+/// A longer tag pushes its own lines to the right, and no others.
+const WIDEST: usize = 24;
+
+/// How long the last lines may take to be written at the end.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Lines on their way to stdout, which never makes the supervisor wait.
 #[derive(Debug)]
@@ -18,17 +26,14 @@ pub(crate) struct Terminal {
     out: Out,
     pending: Vec<u8>,
     colours: bool,
+    /// Of the longest tag so far.
+    width: usize,
 }
 
 #[derive(Debug)]
 enum Out {
     File(File),
     Socket(OwnedFd),
-}
-
-/// The name before each line: `web`, or `web.2` if there are several.
-pub(crate) fn tag(name: &str, replica: u32, replicas: u32) -> String {
-    if replicas == 1 { name.to_owned() } else { format!("{name}.{replica}") }
 }
 
 impl Terminal {
@@ -55,18 +60,18 @@ impl Terminal {
             let anew = File::options().write(true).custom_flags(flags.bits()).open(name);
             Out::File(anew.unwrap_or(file))
         };
-        Ok(Terminal { out, pending: Vec::new(), colours })
+        Ok(Terminal { out, pending: Vec::new(), colours, width: 0 })
     }
 
     /// What to wait at, for writing, while something is pending.
-    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+    pub(crate) fn target(&self) -> BorrowedFd<'_> {
         match &self.out {
             Out::File(file) => file.as_fd(),
             Out::Socket(socket) => socket.as_fd(),
         }
     }
 
-    pub(crate) fn is_pending(&self) -> bool {
+    pub(crate) fn is_waiting(&self) -> bool {
         !self.pending.is_empty()
     }
 
@@ -75,8 +80,10 @@ impl Terminal {
         self.pending.len() >= FULL
     }
 
-    /// Adds a line with its tag, padded to `width`.
-    pub(crate) fn push(&mut self, tag: &str, width: usize, line: &[u8]) {
+    /// Adds a line with its tag.
+    pub(crate) fn line(&mut self, tag: &str, line: &[u8]) {
+        self.width = self.width.max(tag.len().min(WIDEST));
+        let width = self.width;
         if self.colours {
             let colour = 31 + tag.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31) + u32::from(byte)) % 6;
             let _ = write!(self.pending, "\x1b[{colour}m{tag:width$} |\x1b[0m ");
@@ -85,6 +92,27 @@ impl Terminal {
         }
         self.pending.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
         self.pending.push(b'\n');
+    }
+
+    /// Adds a line of the supervisor's own.
+    pub(crate) fn note(&mut self, text: &str) {
+        let _ = writeln!(self.pending, "watertight: {text}");
+        self.flush();
+    }
+
+    /// Writes the rest, as far as that goes within a moment: a reader that has stopped must not keep the
+    /// supervisor from ending.
+    pub(crate) fn finish(&mut self) {
+        let end = Instant::now() + FAREWELL;
+        self.flush();
+        while self.is_waiting() {
+            let mut fds = [PollFd::new(self.target(), PollFlags::POLLOUT)];
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() || poll(&mut fds, pidfd::poll_timeout(Some(left))) == Ok(0) {
+                return;
+            }
+            self.flush();
+        }
     }
 
     /// Writes what it can without waiting. An output that is gone takes everything.
@@ -123,34 +151,34 @@ mod tests {
     fn lines_have_tags_and_a_pipe_that_nobody_reads_holds_nobody_up() {
         let (mut reader, writer) = fd::pipe().unwrap();
         let mut terminal = Terminal::new(writer, true).unwrap();
-        terminal.push(&tag("web", 2, 3), 7, b"hello\r");
-        terminal.push(&tag("db", 1, 1), 7, b"");
+        terminal.line("web.2", b"hello\r");
+        terminal.line("db", b"");
         terminal.flush();
         let mut text = [0; 100];
         let count = reader.read(&mut text).unwrap();
-        assert_eq!(&text[..count], b"web.2   | hello\ndb      | \n");
+        assert_eq!(&text[..count], b"web.2 | hello\ndb    | \n");
         while !terminal.is_full() {
-            terminal.push("x", 1, &[b'y'; 1000]);
+            terminal.line("x", &[b'y'; 1000]);
             terminal.flush();
         }
-        assert!(terminal.is_pending());
+        assert!(terminal.is_waiting());
         drop(reader);
         terminal.flush();
-        assert!(!terminal.is_pending());
+        assert!(!terminal.is_waiting());
     }
 
     #[test]
     fn a_socket_and_a_file_can_be_written_to() {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         let mut terminal = Terminal::new(ours.into(), false).unwrap();
-        terminal.push("a", 1, b"b");
+        terminal.line("a", b"b");
         terminal.flush();
         let mut text = [0; 6];
         (&theirs).read_exact(&mut text).unwrap();
         assert_eq!(&text, b"a | b\n");
         let file = tempfile::NamedTempFile::new().unwrap();
         let mut terminal = Terminal::new(file.reopen().unwrap().into(), false).unwrap();
-        terminal.push("a", 1, b"b");
+        terminal.line("a", b"b");
         terminal.flush();
         assert_eq!(std::fs::read_to_string(file.path()).unwrap(), "a | b\n");
     }
