@@ -114,7 +114,8 @@ impl Driver {
             }
             Request::Scale { name, replicas } => self.scale(&name, replicas)?,
             Request::Signal { signal, names } => {
-                let signal: Signal = signal.parse().map_err(|error: crate::ParseSignalError| error.to_string())?;
+                let signal: Signal =
+                    signal.parse().map_err(|error: crate::ParseSignalError| error.to_string())?;
                 for unit in self.units_of(&names)? {
                     self.send_signal(unit, signal);
                 }
@@ -160,9 +161,10 @@ impl Driver {
         let mut units = Vec::new();
         for name in names {
             let below = names_below(self.machine.specification(), name);
-            let found = self.machine.units().filter(|(_, unit)| {
-                below.iter().any(|below| **below == *unit.name) || unit.label() == *name
-            });
+            let found = self
+                .machine
+                .units()
+                .filter(|(_, unit)| below.iter().any(|below| **below == *unit.name) || unit.label() == *name);
             let found: Vec<UnitId> = found.map(|(id, _)| id).collect();
             if found.is_empty() {
                 return Err(self.unknown(name));

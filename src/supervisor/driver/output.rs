@@ -8,7 +8,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use crate::supervisor::control::protocol::Answer;
-use crate::supervisor::machine::UnitId;
+use crate::supervisor::machine::{Event, UnitId};
+use crate::supervisor::specification::Readiness;
 use crate::sys::fd;
 
 use super::{Driver, PIPES};
@@ -159,6 +160,7 @@ impl Driver {
     fn pass_on(&mut self, unit: UnitId, is_stderr: bool, lines: Vec<String>) {
         let label = self.machine.unit(unit).label();
         for line in lines {
+            self.look_for_sign(unit, &line);
             if let Some(terminal) = &mut self.terminal {
                 terminal.line(unit, &label, &line);
             }
@@ -168,6 +170,13 @@ impl Driver {
                 keep(&mut pipes.tail, line.clone(), STDERR_KEPT);
             }
             keep(&mut pipes.recent, (is_stderr, line), LINES_KEPT);
+        }
+    }
+
+    /// Whether the line is the one by which a program says that it is ready.
+    fn look_for_sign(&mut self, unit: UnitId, line: &str) {
+        if matches!(self.readiness_of(unit), Some(Readiness::LogLine(text)) if line.contains(text)) {
+            self.handle(Event::Ready { unit });
         }
     }
 

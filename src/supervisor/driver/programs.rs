@@ -13,7 +13,7 @@ use nix::unistd::{Group, User};
 use crate::link::request::{Incoming, Notice, ProgramLimits, RunProgram};
 use crate::supervisor::machine::{Event, UnitId};
 use crate::supervisor::policy::End;
-use crate::supervisor::specification::Program;
+use crate::supervisor::specification::{Program, Readiness};
 use crate::supervisor::status::Death;
 use crate::sys::exec::Credentials;
 use crate::sys::exit::{ExitStatus, ResourceUsage};
@@ -37,8 +37,14 @@ impl Driver {
     pub(super) fn start(&mut self, unit: UnitId) {
         self.next_number = self.next_number.wrapping_add(1);
         let number = self.next_number;
-        let process =
-            Process { number, pid: None, process: None, since: Instant::now(), sent: None, strays: (0, vec![]) };
+        let process = Process {
+            number,
+            pid: None,
+            process: None,
+            since: Instant::now(),
+            sent: None,
+            strays: (0, vec![]),
+        };
         self.processes.insert(unit, process);
         self.numbers.insert(number, unit);
         if let Err(text) = self.try_start(unit, number) {
@@ -53,7 +59,8 @@ impl Driver {
             return Err("pools cannot be supervised yet".to_owned());
         };
         self.ensure_keeper().map_err(|error| error.to_string())?;
-        let (stdout, stderr) = self.ends_of_pipes(unit).map_err(|error| format!("cannot make pipes: {error}"))?;
+        let (stdout, stderr) =
+            self.ends_of_pipes(unit).map_err(|error| format!("cannot make pipes: {error}"))?;
         let null = File::open("/dev/null").map_err(|error| format!("cannot open /dev/null: {error}"))?;
         let launch = self.launch(&program, unit, number)?;
         let Some(keeping) = &mut self.keeping else { return Err("the keeper died".to_owned()) };
@@ -85,6 +92,14 @@ impl Driver {
                 core: limits.core,
             },
         })
+    }
+
+    /// How a unit that is not ready yet says that it is.
+    pub(super) fn readiness_of(&self, unit: UnitId) -> Option<&Readiness> {
+        let unit = self.machine.unit(unit);
+        let programs = &self.machine.specification().programs;
+        let program = programs.iter().find(|program| *program.name == *unit.name)?;
+        (unit.phase.is_alive() && !unit.is_ready()).then_some(&program.readiness)
     }
 
     pub(super) fn number_of(&self, unit: UnitId) -> Option<u32> {
@@ -239,8 +254,10 @@ fn credentials(name: &str) -> Result<Credentials, String> {
 
 fn groups_of(user: &User) -> Vec<u32> {
     let text = std::fs::read_to_string("/etc/group").unwrap_or_default();
-    let member = |line: &&str| line.rsplit(':').next().is_some_and(|list| list.split(',').any(|m| m == user.name));
+    let member =
+        |line: &&str| line.rsplit(':').next().is_some_and(|list| list.split(',').any(|m| m == user.name));
     let names = text.lines().filter(member).filter_map(|line| line.split(':').next());
-    let others = names.filter_map(|name| Group::from_name(name).ok().flatten()).map(|group| group.gid.as_raw());
+    let others =
+        names.filter_map(|name| Group::from_name(name).ok().flatten()).map(|group| group.gid.as_raw());
     [user.gid.as_raw()].into_iter().chain(others.filter(|group| *group != user.gid.as_raw())).collect()
 }

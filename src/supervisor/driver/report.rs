@@ -65,7 +65,9 @@ impl Driver {
             (Phase::Waiting { .. } | Phase::Starting | Phase::Running { .. }, true) => {
                 "started again, as it was asked".to_owned()
             }
-            (Phase::Waiting { .. } | Phase::Starting | Phase::Running { .. }, false) => "started again".to_owned(),
+            (Phase::Waiting { .. } | Phase::Starting | Phase::Running { .. }, false) => {
+                "started again".to_owned()
+            }
             (Phase::Stopped | Phase::Removed, _) => "stays down, as it was asked".to_owned(),
             (Phase::Finished { end: End::Success }, _) => "has finished".to_owned(),
             (Phase::Finished { end: End::Failure }, _) => "stays down, by its policy".to_owned(),
