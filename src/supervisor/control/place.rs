@@ -67,7 +67,8 @@ fn base() -> io::Result<PathBuf> {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
     let base = match runtime {
         Some(folder) => folder.join("watertight"),
-        None => std::env::temp_dir().join(format!("watertight-{}", geteuid())),
+        // Not the name of a keeper's folder, which other keepers would sweep.
+        None => std::env::temp_dir().join(format!("watertight.{}", geteuid())),
     };
     make_private(&base)?;
     Ok(base)
