@@ -8,19 +8,20 @@ pub mod specification;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod config;
-#[allow(dead_code, unused_imports, unreachable_pub, reason = "nobody starts a driver yet")]
+#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "the command line's side"))]
 pub(crate) mod control;
-#[allow(dead_code, unused_imports, reason = "nobody starts a driver yet")]
 mod driver;
+mod handle;
 #[allow(dead_code, unused_imports, reason = "parts of the driver, which does not use all of them yet")]
 pub(crate) mod logs;
-#[allow(dead_code, unused_imports, reason = "nobody starts a driver yet")]
 pub(crate) mod machine;
-#[allow(dead_code, unused_imports, reason = "nobody starts a driver yet")]
 pub(crate) mod policy;
 #[allow(dead_code, unused_imports, reason = "parts of the driver, which does not use all of them yet")]
 pub(crate) mod ready;
 mod status;
 
+#[cfg(feature = "cli")]
+pub(crate) use handle::Remote;
+pub use handle::{Supervisor, SupervisorBuilder, SupervisorEnd};
 pub(crate) use specification::RestartPolicy;
 pub use status::{Death, State, SupervisorEvent, UnitStatus};

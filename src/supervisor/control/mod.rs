@@ -8,4 +8,4 @@ pub(crate) mod protocol;
 
 pub(crate) use client::{Client, Heard};
 pub(crate) use listener::Listener;
-pub use place::{Occupied, Place};
+pub(crate) use place::Place;

@@ -12,14 +12,14 @@ use nix::unistd::geteuid;
 /// Another supervisor runs this configuration.
 #[derive(Debug, thiserror::Error)]
 #[error("another supervisor runs this configuration{}", pid.map_or_else(String::new, |pid| format!(": process {pid}")))]
-pub struct Occupied {
+pub(crate) struct Occupied {
     /// Its process, if it has said.
     pub pid: Option<u32>,
 }
 
 /// The folder of one configuration's supervisor, which only its user can enter.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub(crate) struct Place {
     folder: PathBuf,
 }
 
@@ -28,7 +28,7 @@ impl Place {
     ///
     /// # Errors
     /// If the folder cannot be made, or is somebody else's.
-    pub fn of(configuration: &Path) -> io::Result<Place> {
+    pub(crate) fn of(configuration: &Path) -> io::Result<Place> {
         let path = fs::canonicalize(configuration)?;
         let mut hasher = DefaultHasher::new();
         path.hash(&mut hasher);
@@ -38,7 +38,7 @@ impl Place {
     }
 
     /// The control socket.
-    pub fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.folder.join("control")
     }
 
@@ -67,7 +67,8 @@ fn base() -> io::Result<PathBuf> {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
     let base = match runtime {
         Some(folder) => folder.join("watertight"),
-        None => std::env::temp_dir().join(format!("watertight-{}", geteuid())),
+        // Not the name of a keeper's folder, which other keepers would sweep.
+        None => std::env::temp_dir().join(format!("watertight.{}", geteuid())),
     };
     make_private(&base)?;
     Ok(base)

@@ -11,7 +11,7 @@ pub(crate) const LONGEST_REQUEST: usize = 1 << 20;
 /// What may be asked. No names mean all.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "lowercase", deny_unknown_fields)]
-pub enum Request {
+pub(crate) enum Request {
     /// Where the units are; with their deaths if they are named.
     Status {
         /// Whose.
@@ -90,7 +90,7 @@ pub enum Request {
 /// What to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Until {
+pub(crate) enum Until {
     /// It runs and is ready.
     Ready,
     /// It does not run.
@@ -100,7 +100,7 @@ pub enum Until {
 /// A line of an answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Answer {
+pub(crate) enum Answer {
     /// A unit.
     Unit(Box<UnitStatus>),
     /// A line of output.

@@ -152,6 +152,7 @@ pub(crate) enum Event {
         unit: UnitId,
     },
     /// A sign of life.
+    #[allow(dead_code, reason = "sent by programs with a watchdog")]
     Heartbeat {
         unit: UnitId,
     },

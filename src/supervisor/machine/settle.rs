@@ -6,7 +6,7 @@ use crate::supervisor::policy::End;
 use crate::supervisor::specification::{Condition, StopStep};
 use crate::sys::signal::Signal;
 
-use super::{Action, Event, Ladder, Leaving, Machine, Phase, Then, Unit, UnitId};
+use super::{Action, Ladder, Leaving, Machine, Phase, Then, Unit, UnitId};
 
 impl Machine {
     pub(super) fn settle(&mut self, now: Instant) {
@@ -87,7 +87,8 @@ impl Machine {
             if let Some((unit, generation)) = self.rolled {
                 let unit = &self.units[unit];
                 let over = matches!(unit.phase, Phase::Stopped | Phase::Finished { .. } | Phase::Removed);
-                if !over && !(unit.generation > generation && unit.is_ready()) {
+                let again = unit.generation > generation && unit.is_ready();
+                if !over && !again {
                     return;
                 }
             }
@@ -227,17 +228,5 @@ impl Unit {
 
     pub(crate) fn is_stopping(&self) -> bool {
         self.leaving.is_some()
-    }
-}
-
-impl Event {
-    /// The unit that it is about, if it is about one.
-    pub(crate) fn unit(&self) -> Option<UnitId> {
-        match self {
-            Event::Started { unit } | Event::Ready { unit } | Event::Heartbeat { unit } => Some(*unit),
-            Event::Ended { unit, .. } => Some(*unit),
-            Event::Tick | Event::Start { .. } | Event::Stop { .. } => None,
-            Event::Restart { .. } | Event::ShutDown { .. } => None,
-        }
     }
 }
