@@ -92,9 +92,8 @@ impl<'a> Check<'a> {
             if program.watchdog.is_some_and(|watchdog| watchdog.within.is_zero()) {
                 self.flaw(name, "watchdog", None, "it must be longer than zero".to_owned());
             }
-            if matches!(program.readiness, Readiness::Fd(0..=2)) {
-                let text = "descriptors 0, 1 and 2 are the standard streams".to_owned();
-                self.flaw(name, "ready", None, text);
+            if let Some(text) = wrong_readiness(&program.readiness) {
+                self.flaw(name, "ready", None, text.to_owned());
             }
             if program.backoff.factor < 1.0 || !program.backoff.factor.is_finite() {
                 self.flaw(name, "backoff", None, "`factor` must be at least 1".to_owned());
@@ -208,6 +207,19 @@ impl<'a> Check<'a> {
                 self.flaw(name, "log", None, format!("`{first}` writes to the same file"));
             }
         }
+    }
+}
+
+fn wrong_readiness(readiness: &Readiness) -> Option<&'static str> {
+    match readiness {
+        Readiness::Fd(0..=2) => Some("descriptors 0, 1 and 2 are the standard streams"),
+        Readiness::LogLine(text) if text.is_empty() || text.contains('\n') => {
+            Some("the text must be a part of one line")
+        }
+        Readiness::Command { command, .. } if command.first().is_none_or(String::is_empty) => {
+            Some("the command is empty")
+        }
+        _ => None,
     }
 }
 

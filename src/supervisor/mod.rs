@@ -12,11 +12,11 @@ pub mod config;
 pub(crate) mod control;
 mod driver;
 mod handle;
-#[allow(dead_code, reason = "parts of the driver, which does not use all of them yet")]
+#[allow(dead_code, unused_imports, reason = "parts of the driver, which does not use all of them yet")]
 pub(crate) mod logs;
 pub(crate) mod machine;
 pub(crate) mod policy;
-#[allow(dead_code, reason = "parts of the driver, which does not use all of them yet")]
+#[allow(dead_code, unused_imports, reason = "parts of the driver, which does not use all of them yet")]
 pub(crate) mod ready;
 mod status;
 

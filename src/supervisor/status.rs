@@ -52,6 +52,9 @@ pub struct UnitStatus {
     pub starts: u64,
     /// How often the policy started it again.
     pub restarts: u64,
+    /// What it says of itself, through the socket of its readiness.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub says: Option<String>,
     /// What it waits for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits_for: Option<String>,

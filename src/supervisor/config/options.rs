@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::reader::{Fields, Value};
+use crate::supervisor::ready::{address, places, url};
 use crate::supervisor::specification::{
     AutoShutdown, Backoff, Condition, DependsOn, Intensity, LogOptions, Probe, ProgramLimits, Readiness,
     RestartPolicy, StopLadder, StopStep, Strategy, Supervision,
@@ -208,7 +209,7 @@ pub(super) fn readiness(value: &Value<'_>) -> Option<Readiness> {
     let fields = value.fields()?;
     let ways = [
         fields.get("fd").and_then(|value| value.number().map(Readiness::Fd)),
-        fields.get("line").and_then(|value| line(&value)),
+        fields.get("line").and_then(|value| value.text().map(Readiness::LogLine)),
         fields.get("command").and_then(|value| command(&value)).map(Probed::Command).map(Probed::unprobed),
         fields.get("tcp").and_then(|value| tcp(&value)).map(Probed::Tcp).map(Probed::unprobed),
         fields.get("http").and_then(|value| http(&value)).map(Probed::Http).map(Probed::unprobed),
@@ -262,20 +263,19 @@ fn with_probe(mut way: Readiness, new: Probe) -> Readiness {
     way
 }
 
-fn line(value: &Value<'_>) -> Option<Readiness> {
-    let text = value.text()?;
-    if text.is_empty() || text.contains('\n') {
-        value.mistake("it must be a part of one line");
-    }
-    Some(Readiness::LogLine(text))
-}
-
 fn tcp(value: &Value<'_>) -> Option<String> {
     let text = value.text()?;
-    value.noted(crate::supervisor::ready::address(&text).map(|_| text))
+    let checked = address(&text).and_then(|(host, port)| reachable(&host, port));
+    value.noted(checked.map(|()| text))
 }
 
 fn http(value: &Value<'_>) -> Option<String> {
     let text = value.text()?;
-    value.noted(crate::supervisor::ready::url(&text).map(|_| text))
+    let checked = url(&text).and_then(|url| reachable(&url.host, url.port));
+    value.noted(checked.map(|()| text))
+}
+
+fn reachable(host: &str, port: u16) -> Result<(), String> {
+    let wrong = || format!("`{host}` must be an address or `localhost`; a probe looks up no names");
+    places(host, port).map(|_| ()).ok_or_else(wrong)
 }

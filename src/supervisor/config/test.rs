@@ -212,3 +212,59 @@ fn damaged_files_never_panic() {
         }
     }
 }
+
+fn manual() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/supervisor.md");
+    std::fs::read_to_string(path).unwrap()
+}
+
+/// What stands between a line that begins so and the next fence.
+fn blocks(text: &str) -> Vec<&str> {
+    let rest = text.split("```toml\n").skip(1);
+    rest.map(|rest| rest.split("```").next().unwrap()).collect()
+}
+
+#[test]
+fn the_examples_of_the_manual_are_valid() {
+    let manual = manual();
+    assert!(blocks(&manual).len() >= 3);
+    blocks(&manual).into_iter().for_each(|block| drop(good(block)));
+}
+
+/// Every key that any table asks for; a table is only asked if it is there.
+const ALL_TABLES: &str = r#"
+[supervisor]
+intensity = {}
+[program.a]
+command = "x"
+backoff = {}
+ready = { fd = 3 }
+limits = {}
+log = {}
+[pool.b]
+backoff = {}
+log = {}
+[group.c]
+intensity = {}
+"#;
+
+#[test]
+fn every_key_is_in_the_manual() {
+    let notes = super::Notes::default();
+    super::parse_noting(ALL_TABLES, Path::new("/"), &notes);
+    assert!(notes.mistakes.borrow().is_empty(), "{:?}", notes.mistakes);
+    let manual = manual();
+    let sections: Vec<&str> = manual.split("\n## ").collect();
+    let section = |kind: &str| *sections.iter().find(|it| it.starts_with(&format!("`[{kind}"))).unwrap();
+    let keys = notes.keys.into_inner();
+    assert!(keys.len() > 60, "{keys:?}");
+    for key in keys {
+        let (kind, rest) = key.split_once('.').unwrap_or((&key, &key));
+        let (word, table) = (format!("`{rest}`"), rest.split('.').next().unwrap());
+        let own = section(kind);
+        // Tables of options that several kinds share are told once.
+        let shared = own.contains(&format!("`{table}`"))
+            && (section("program").contains(&word) || section("supervisor").contains(&word));
+        assert!(own.contains(&word) || shared, "the manual has no `{key}`");
+    }
+}

@@ -7,6 +7,7 @@ use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use crate::supervisor::control::protocol::{Answer, Request, Until};
 use crate::supervisor::control::{Client, Heard, Listener};
+use crate::supervisor::logs::Stream;
 use crate::supervisor::machine::{Event, Phase, UnitId, names_below};
 use crate::supervisor::status::{State, SupervisorEvent};
 use crate::sys::signal::Signal;
@@ -192,8 +193,10 @@ impl Driver {
     fn tell_recent(&mut self, units: &[UnitId], asker: &Asker) {
         for unit in units {
             let name = self.machine.unit(*unit).label();
-            let recent = self.pipes.get(unit).map(|pipes| pipes.recent.clone()).unwrap_or_default();
-            for (stderr, text) in recent {
+            let recent: Vec<(Stream, String)> =
+                self.pipes.get(unit).map(|pipes| pipes.recent.lines().collect()).unwrap_or_default();
+            for (stream, text) in recent {
+                let stderr = stream == Stream::Stderr;
                 self.say(asker, &Answer::Line { name: name.clone(), stderr, text });
             }
         }
@@ -219,6 +222,8 @@ impl Driver {
         let reload = self.reload.as_mut().ok_or("there is no configuration to read again")?;
         let specification = reload()?;
         let actions = self.machine.reload(specification, Instant::now());
+        // Opened anew: they may be others, or moved away.
+        self.files.clear();
         self.act(actions);
         self.note("the configuration was read again".to_owned());
         Ok(())

@@ -5,7 +5,7 @@ mod asks;
 mod output;
 mod programs;
 mod report;
-mod terminal;
+mod signs;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -24,12 +24,13 @@ use crate::sys::pidfd;
 
 use super::control::protocol::{Answer, Request};
 use super::control::{Client, Listener};
+use super::logs::{LogFile, Terminal};
 use super::machine::{Action, Event, Machine, Outcome, UnitId};
 use super::specification::Specification;
 use super::status::{Deaths, SupervisorEvent};
 use output::Pipes;
 use programs::Process;
-use terminal::Terminal;
+use signs::Signs;
 
 const KICK: u64 = 0;
 const CLIENT: u64 = 1;
@@ -38,6 +39,8 @@ const LISTENER: u64 = 3;
 const TERMINAL: u64 = 4;
 /// Pipes: twice the unit's number, and one more for stderr.
 const PIPES: u64 = 1 << 32;
+/// Signs: four times the unit's number, and which of its descriptors.
+const SIGNS: u64 = 1 << 40;
 const CLIENTS: u64 = 1 << 48;
 
 /// Reads the configuration anew.
@@ -88,6 +91,14 @@ pub(crate) struct Driver {
     numbers: FxHashMap<u32, UnitId>,
     next_number: u32,
     pipes: FxHashMap<UnitId, Pipes>,
+    any_held_back: bool,
+    /// What pipes are read through.
+    buffer: Vec<u8>,
+    /// By the program's name; `None` for one that has no file.
+    files: FxHashMap<Arc<str>, Option<LogFile>>,
+    signs: FxHashMap<UnitId, Signs>,
+    /// Whose probe a number of the keeper means.
+    commands: FxHashMap<u32, UnitId>,
     deaths: BTreeMap<UnitId, Deaths>,
     listener: Option<Listener>,
     clients: FxHashMap<u64, Client>,
@@ -114,7 +125,7 @@ impl Driver {
         if let Some(listener) = &listener {
             watch(listener.as_fd(), LISTENER)?;
         }
-        let terminal = terminal.then(Terminal::new).transpose().map_err(system)?;
+        let terminal = terminal.then(Terminal::stdout).transpose().map_err(system)?;
         if let Some(terminal) = &terminal {
             // A file is always writable, and cannot be watched.
             let _ = events.add(terminal.target(), EpollEvent::new(EpollFlags::empty(), TERMINAL));
@@ -130,6 +141,11 @@ impl Driver {
             numbers: FxHashMap::default(),
             next_number: 0,
             pipes: FxHashMap::default(),
+            any_held_back: false,
+            buffer: Vec::new(),
+            files: FxHashMap::default(),
+            signs: FxHashMap::default(),
+            commands: FxHashMap::default(),
             deaths: BTreeMap::new(),
             listener,
             clients: FxHashMap::default(),
@@ -165,7 +181,8 @@ impl Driver {
     }
 
     fn wait(&mut self) {
-        let timeout = self.machine.wake_at().map(|at| at.saturating_duration_since(Instant::now()));
+        let wake_at = [self.machine.wake_at(), self.next_probe()].into_iter().flatten().min();
+        let timeout = wake_at.map(|at| at.saturating_duration_since(Instant::now()));
         let mut events = [EpollEvent::empty(); 64];
         let count = self.events.wait(&mut events, pidfd::poll_timeout(timeout)).unwrap_or(0);
         for event in &events[..count] {
@@ -176,12 +193,14 @@ impl Driver {
                 LISTENER => self.take_clients(),
                 TERMINAL => self.flush_terminal(),
                 token if token >= CLIENTS => self.hear_client(token),
+                token if token >= SIGNS => self.hear_sign(token - SIGNS),
                 token => self.read_pipe(token - PIPES),
             }
         }
         if self.machine.wake_at().is_some_and(|at| at <= Instant::now()) {
             self.handle(Event::Tick);
         }
+        self.probe_due();
     }
 
     fn answer_kick(&mut self) {

@@ -62,14 +62,22 @@ impl Driver {
         let (stdout, stderr) =
             self.ends_of_pipes(unit).map_err(|error| format!("cannot make pipes: {error}"))?;
         let null = File::open("/dev/null").map_err(|error| format!("cannot open /dev/null: {error}"))?;
-        let launch = self.launch(&program, unit, number)?;
+        let mut launch = self.launch(&program, unit, number)?;
+        let user = launch.credentials.as_ref().map(|credentials| credentials.user);
+        let equipment = self.equip(unit, &program, user);
+        let equipment = equipment.map_err(|error| format!("cannot make a pipe or socket: {error}"))?;
+        let mut descriptors = vec![null.into(), stdout, stderr];
+        for (number, descriptor) in equipment.descriptors {
+            launch.numbers.push(number);
+            descriptors.push(descriptor);
+        }
+        let added = equipment.environment.into_iter();
+        launch.environment.extend(added.map(|(name, value)| (name.into(), value.into())));
         let Some(keeping) = &mut self.keeping else { return Err("the keeper died".to_owned()) };
-        keeping
-            .run(launch, vec![null.into(), stdout, stderr])
-            .map_err(|error| format!("cannot reach the keeper: {error}"))
+        keeping.run(launch, descriptors).map_err(|error| format!("cannot reach the keeper: {error}"))
     }
 
-    fn launch(&self, program: &Program, unit: UnitId, number: u32) -> Result<RunProgram, String> {
+    pub(super) fn launch(&self, program: &Program, unit: UnitId, number: u32) -> Result<RunProgram, String> {
         let random = crate::sys::random::number().map_err(|error| error.to_string())?;
         let mut environment = program.environment.clone();
         environment.insert("WATERTIGHT_NAME".into(), program.name.clone());
@@ -146,7 +154,10 @@ impl Driver {
                     process.since = Instant::now();
                 }
                 self.handle(Event::Started { unit });
+                self.begin_probe(unit);
             }
+            Notice::Failed { id, .. } if self.command_ended(id, None) => {}
+            Notice::Exited { id, status, .. } if self.command_ended(id, Some(status)) => {}
             Notice::Failed { id, step, errno } => {
                 let Some(&unit) = self.numbers.get(&id) else { return };
                 let text = format!("{}: {}", step.text(), io::Error::from_raw_os_error(errno));
@@ -178,6 +189,7 @@ impl Driver {
     /// A unit's process is gone, or never came: writes it down, and tells the machine.
     fn gone(&mut self, unit: UnitId, mut death: Death, end: End) {
         self.drain(unit);
+        self.forget_signs(unit);
         let Some(process) = self.processes.remove(&unit) else { return };
         self.numbers.remove(&process.number);
         let stopping = self.machine.unit(unit).is_stopping();
@@ -203,6 +215,7 @@ impl Driver {
         let _ = self.events.delete(keeping.socket());
         let _ = self.events.delete(keeping.keeper().process());
         self.note(format!("the keeper (process {}) died, and its programs with it", keeping.keeper().pid()));
+        self.commands.clear();
         let units: Vec<UnitId> = self.processes.keys().copied().collect();
         for unit in &units {
             let process = self.processes.get_mut(unit).and_then(|process| process.process.take());

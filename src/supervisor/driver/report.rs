@@ -7,7 +7,7 @@ use crate::supervisor::policy::End;
 use crate::supervisor::status::{Death, State, SupervisorEvent, UnitStatus};
 use crate::sys::procfs;
 
-use super::{Driver, milliseconds};
+use super::{Driver, milliseconds, output};
 
 impl Driver {
     pub(super) fn state_of(&self, unit: UnitId) -> State {
@@ -38,6 +38,7 @@ impl Driver {
             uptime_ms: process.filter(|_| pid.is_some()).map(|process| milliseconds(process.since.elapsed())),
             starts: unit.generation,
             restarts: unit.restarts,
+            says: self.signs.get(&id).and_then(|signs| signs.status.clone()),
             waits_for: missing.map(|(name, condition)| format!("{name} ({condition:?})").to_lowercase()),
             next_start_ms: self.next_start(id),
             rss: usage.map(|usage| usage.rss),
@@ -73,7 +74,7 @@ impl Driver {
             (Phase::Finished { end: End::Failure }, _) => "stays down, by its policy".to_owned(),
         };
         let label = self.machine.unit(unit).label();
-        let tail = self.pipes.get_mut(&unit).map(|pipes| pipes.tail.drain(..).collect()).unwrap_or_default();
+        let tail = self.pipes.get_mut(&unit).map(output::Pipes::take_tail).unwrap_or_default();
         if !asked {
             let wait = death.next_start_ms.map_or_else(String::new, |wait| format!(" of {wait} ms"));
             self.note(format!("{label} {}; {}{wait}", death.how, death.decision));
