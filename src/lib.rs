@@ -82,6 +82,7 @@ mod process;
 mod roster;
 mod runtime;
 mod shm;
+pub mod supervisor;
 pub mod sync;
 #[allow(unsafe_code, reason = "the kernel's interface; tests/layers.rs holds the list of such files")]
 mod sys;

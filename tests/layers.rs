@@ -5,8 +5,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From top to bottom. A module uses its own layer and those before it.
-const LAYERS: [&str; 11] =
-    ["sys", "shm", "roster", "sync", "task", "link", "keeper", "process", "runtime", "pool", "cli"];
+const LAYERS: [&str; 12] = [
+    "sys",
+    "shm",
+    "roster",
+    "sync",
+    "task",
+    "link",
+    "keeper",
+    "process",
+    "runtime",
+    "pool",
+    "supervisor",
+    "cli",
+];
 
 /// Modules that every layer may use: the words of the protocols, and the crate's error.
 const COMMON: [&str; 2] = ["primitive", "error"];

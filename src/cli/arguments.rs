@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use super::units;
+use crate::supervisor::config::units;
+
+use super::supervision::{self, UpArguments, ValidateArguments, Verb};
 
 /// Runs tasks in worker processes that may crash.
 #[derive(Debug, Parser)]
@@ -23,6 +25,13 @@ pub(super) enum Command {
     Map(Box<MapArguments>),
     /// List the tasks that a worker executable offers.
     Tasks(TasksArguments),
+    /// Supervise the programs of a configuration file, in the foreground.
+    #[command(after_help = supervision::UP_HELP)]
+    Up(UpArguments),
+    /// Check a configuration file without running it.
+    Validate(ValidateArguments),
+    #[command(flatten)]
+    Supervision(Verb),
 }
 
 const MAP_HELP: &str = "\

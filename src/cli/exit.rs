@@ -17,6 +17,14 @@ pub(crate) enum Exit {
     Usage = 2,
     /// Workers could not start.
     NoWorkers = 3,
+    /// No supervisor runs this configuration.
+    NotRunning = 4,
+    /// Another supervisor runs this configuration already.
+    Occupied = 5,
+    /// The supervisor gave up, because children failed too often.
+    GaveUp = 6,
+    /// It did not come to be in time.
+    TimedOut = 7,
     /// Somebody interrupted it.
     Interrupted = 130,
 }

@@ -15,8 +15,11 @@ mod order;
 mod printer;
 mod progress;
 mod record;
+mod supervision;
+mod table;
 mod tasks;
-mod units;
+mod up;
+mod verbs;
 mod worker;
 
 use std::process::ExitCode;
@@ -39,6 +42,9 @@ pub fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Map(arguments) => map::run(*arguments),
         Command::Tasks(arguments) => tasks::run(&arguments),
+        Command::Up(arguments) => up::run(&arguments),
+        Command::Validate(arguments) => up::validate(&arguments),
+        Command::Supervision(verb) => verbs::run(verb),
     };
     match result {
         Ok(exit) => exit.into(),

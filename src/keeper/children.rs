@@ -12,6 +12,7 @@ use crate::sys::procfs;
 use crate::sys::signal::Signal;
 
 use super::folder::{Server, ServerFolder};
+use super::programs::Started;
 
 /// A worker.
 pub(super) struct Child {
@@ -23,6 +24,8 @@ pub(super) struct Child {
     pub(super) folder: Option<ServerFolder>,
     /// The host needs its command channel no more, or never did.
     pub(super) connected: bool,
+    /// Set for a program that is no worker.
+    pub(super) program: Option<Started>,
 }
 
 /// What is kept of a command channel until the host has connected to it.
@@ -75,6 +78,10 @@ impl Children {
     pub(super) fn setting_up(&self) -> Vec<Pid> {
         let waiting = self.by_pid.iter().filter(|(_, child)| child.setup.is_some());
         waiting.map(|(pid, _)| Pid::from_raw(*pid)).collect()
+    }
+
+    pub(super) fn program(&mut self, pid: Pid) -> Option<&mut Started> {
+        self.by_pid.get_mut(&pid.as_raw())?.program.as_mut()
     }
 
     pub(super) fn take_setup(&mut self, pid: Pid) -> Option<OwnedFd> {

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use crate::link::request::{self, Incoming, Launch, Notice, Request};
+use crate::link::request::{self, Incoming, Launch, Notice, Request, RunProgram};
 use crate::sys::signal::Signal;
 
 use super::handle::Keeper;
@@ -38,6 +38,12 @@ impl Client {
     /// Asks for a worker. Descriptors: lane, doorbell, stdout, stderr, and stdin if the launch says so.
     pub(crate) fn spawn(&mut self, launch: Launch, descriptors: Vec<OwnedFd>) -> io::Result<()> {
         self.request(&Request::Spawn(Box::new(launch)), descriptors)
+    }
+
+    #[allow(dead_code, reason = "the supervisor uses it")]
+    /// Asks for a program, with a descriptor for each of its numbers.
+    pub(crate) fn run(&mut self, program: RunProgram, descriptors: Vec<OwnedFd>) -> io::Result<()> {
+        self.request(&Request::Run(Box::new(program)), descriptors)
     }
 
     /// Asks for a signal to a worker, or to its group.

@@ -25,6 +25,7 @@ use crate::task::registry;
 use super::children::{Child, Children, Ended};
 use super::folder::{Folder, Server};
 use super::launch::{self, Inheritance};
+use super::programs::Programs;
 
 /// What a process that entered the keeper's loop came out as.
 pub(crate) enum Served {
@@ -42,10 +43,10 @@ const SIGNALS: u64 = 2;
 const FIRST_CLIENT: u64 = 3;
 
 /// Everything the keeper knows.
-struct Keeper {
+pub(super) struct Keeper {
     single_threaded: Option<SingleThreaded>,
     folder: io::Result<Folder>,
-    epoll: Epoll,
+    pub(super) epoll: Epoll,
     signals: SignalFd,
     control: Option<OwnedFd>,
     /// Watched, never read.
@@ -53,7 +54,8 @@ struct Keeper {
     host_pid: u32,
     clients: FxHashMap<u64, Client>,
     next_client: u64,
-    children: Children,
+    pub(super) children: Children,
+    pub(super) programs: Programs,
     /// A command channel made ahead of the next worker.
     spare: Option<Server>,
 }
@@ -131,6 +133,7 @@ impl Keeper {
             clients: FxHashMap::default(),
             next_client: FIRST_CLIENT,
             children: Children::default(),
+            programs: Programs::default(),
             spare: None,
         })
     }
@@ -202,7 +205,7 @@ impl Keeper {
         Ok(self.end_if_unused())
     }
 
-    fn take_token(&mut self) -> u64 {
+    pub(super) fn take_token(&mut self) -> u64 {
         self.next_client += 1;
         self.next_client
     }
@@ -213,7 +216,10 @@ impl Keeper {
 
     fn handle_event(&mut self, token: u64, events: EpollFlags) -> io::Result<Turn> {
         if !self.clients.contains_key(&token) {
-            self.finish_setups();
+            match self.programs.starting(token) {
+                Some(pid) => self.finish_program(pid),
+                None => self.finish_setups(),
+            }
             return Ok(Turn::Continue);
         }
         if events.contains(EpollFlags::EPOLLOUT) {
@@ -229,6 +235,9 @@ impl Keeper {
                     if let Some(inheritance) = self.spawn(token, *launch, descriptors) {
                         return Ok(Turn::Child(inheritance));
                     }
+                }
+                Ok(Incoming::Message(Request::Run(program), descriptors)) => {
+                    self.run_program(token, *program, descriptors);
                 }
                 Ok(Incoming::Message(Request::Signal { id, signal, group }, _)) => {
                     self.children.signal(token, id, signal, group);
@@ -308,7 +317,10 @@ impl Keeper {
                 // Both sides set it, so that it is set whoever runs first.
                 let _ = nix::unistd::setpgid(pid, pid);
                 let (setup, folder) = (None, None);
-                self.children.insert(pid, Child { client, id: launch.id, setup, folder, connected: false });
+                self.children.insert(
+                    pid,
+                    Child { client, id: launch.id, setup, folder, connected: false, program: None },
+                );
                 let channel = server.as_ref().map(|server| server.name.clone()).zip(listener);
                 if let Some(server) = server {
                     self.children.keep_server(client, launch.id, server);
@@ -334,8 +346,10 @@ impl Keeper {
             launch::execute(launch, descriptors, folder.path()).map_err(|error| (Step::Process, error))?;
         let _ = self.epoll.add(&setup, EpollEvent::new(EpollFlags::EPOLLIN, token));
         let (setup, folder) = (Some(setup), Some(folder));
-        self.children
-            .insert(pid, Child { client, id: launch.id, setup, folder, connected: !launch.commands });
+        self.children.insert(
+            pid,
+            Child { client, id: launch.id, setup, folder, connected: !launch.commands, program: None },
+        );
         Ok(())
     }
 
@@ -388,17 +402,23 @@ impl Keeper {
         while let Some(pid) = self.children.ended() {
             // What an executed worker had to say comes before its end.
             self.finish_setup_of(pid);
+            self.finish_program(pid);
             let Some(Ended { child, status, usage }) = self.children.reap(pid) else { continue };
+            if let Some(program) = child.program {
+                self.programs.ended(child.client, child.id, program, status, usage);
+                continue;
+            }
             if let Some(setup) = &child.setup {
                 let _ = self.epoll.delete(setup);
             }
             self.notify(child.client, Notice::Exited { id: child.id, status, usage }, Vec::new());
         }
+        self.tell_ended_programs();
     }
 
     /// Sends a notice, or queues it behind those that wait. Never blocks: a host that does not read delays
     /// its own news only.
-    fn notify(&mut self, token: u64, notice: Notice, descriptors: Vec<OwnedFd>) {
+    pub(super) fn notify(&mut self, token: u64, notice: Notice, descriptors: Vec<OwnedFd>) {
         if let Some(client) = self.clients.get_mut(&token) {
             client.waiting.push_back((notice, descriptors));
             self.flush(token);

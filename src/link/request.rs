@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::shm::name::SegmentId;
+use crate::sys::exec::Credentials;
 use crate::sys::exit::{ExitStatus, ResourceUsage};
 use crate::sys::image::BuildId;
 use crate::sys::limits::Limits;
@@ -29,6 +30,8 @@ pub(crate) enum Request {
     Open,
     /// Starts a worker. Descriptors: lane, doorbell, stdout, stderr, and stdin if `Launch` says so.
     Spawn(Box<Launch>),
+    /// Starts a program that is no worker, with a descriptor for each of its `numbers`.
+    Run(Box<RunProgram>),
     /// Sends a signal to a worker or its group.
     Signal { id: u32, signal: Signal, group: bool },
     /// The host has connected to the worker's command channel, or never will.
@@ -51,6 +54,42 @@ pub(crate) struct Launch {
     pub(crate) limits: Limits,
     pub(crate) settings: Settings,
 }
+
+/// What a program that is no worker is started with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct RunProgram {
+    /// The client's number for it.
+    pub(crate) id: u32,
+    /// The program and its arguments.
+    pub(crate) command: Vec<OsString>,
+    /// What the descriptors are called in the program.
+    pub(crate) numbers: Vec<i32>,
+    /// Variables beside the keeper's own, or in their place.
+    pub(crate) environment: Vec<(OsString, OsString)>,
+    /// Whether the keeper's own are left out.
+    pub(crate) clear_environment: bool,
+    /// The value of `WATERTIGHT_MARK`, by which descendants that leave the group are found.
+    pub(crate) mark: String,
+    pub(crate) working_directory: Option<PathBuf>,
+    pub(crate) credentials: Option<Credentials>,
+    pub(crate) limits: ProgramLimits,
+}
+
+/// What a program may use; a field that is `None` keeps what the keeper has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ProgramLimits {
+    /// Bytes of private writable memory (`RLIMIT_DATA`).
+    pub(crate) memory: Option<u64>,
+    /// Seconds of processor time over the program's life (`RLIMIT_CPU`).
+    pub(crate) cpu_seconds: Option<u64>,
+    /// Open descriptors (`RLIMIT_NOFILE`), soft and hard.
+    pub(crate) open_files: Option<(u64, u64)>,
+    /// Largest core dump in bytes (`RLIMIT_CORE`).
+    pub(crate) core: Option<u64>,
+}
+
+/// The variable by which a program's descendants are known.
+pub(crate) const MARK: &str = "WATERTIGHT_MARK";
 
 /// How a worker's process comes to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,6 +155,9 @@ pub(crate) enum Notice {
     Failed { id: u32, step: Step, errno: i32 },
     /// A worker's process has ended and is reaped, and its group is killed.
     Exited { id: u32, status: ExitStatus, usage: ResourceUsage },
+    /// Processes that an ended program left outside its group: how many bore its mark and were killed, and who
+    /// bears no mark or cannot be killed.
+    Strays { id: u32, killed: u32, others: Vec<u32> },
 }
 
 /// What a worker's start can fail at.
@@ -124,6 +166,10 @@ pub(crate) enum Step {
     WorkingDirectory,
     CommandChannel,
     Process,
+    Descriptors,
+    Limits,
+    Credentials,
+    Execute,
 }
 
 impl Step {
@@ -132,6 +178,10 @@ impl Step {
             Step::WorkingDirectory => "cannot enter the working directory",
             Step::CommandChannel => "cannot make a socket for commands",
             Step::Process => "cannot make a process",
+            Step::Descriptors => "cannot hand over descriptors",
+            Step::Limits => "cannot set the limits",
+            Step::Credentials => "cannot change the user",
+            Step::Execute => "cannot execute it",
         }
     }
 }

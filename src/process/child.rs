@@ -192,7 +192,7 @@ impl Child {
                 Incoming::Message(Notice::Exited { status, .. }, _) => {
                     return Err(Kind::Broken(format!("the worker {status} while it started")).into());
                 }
-                Incoming::Message(Notice::Tasks { .. }, _) => {}
+                Incoming::Message(Notice::Tasks { .. } | Notice::Strays { .. }, _) => {}
                 Incoming::End => return Err(Kind::Broken("the keeper died".to_owned()).into()),
                 Incoming::Empty => {
                     let mut fds = [PollFd::new(self.client.socket(), PollFlags::POLLIN)];

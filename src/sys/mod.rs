@@ -10,6 +10,7 @@ pub(crate) mod cpu;
 pub(crate) mod cpu_timer;
 pub(crate) mod crash;
 pub(crate) mod environment;
+pub(crate) mod exec;
 pub(crate) mod exit;
 pub(crate) mod fd;
 pub(crate) mod fork;

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::os::fd::RawFd;
+use std::time::Duration;
 
-use nix::unistd::Pid;
+use nix::unistd::{Pid, SysconfVar, sysconf};
 
 /// The parent, group and state letter of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,26 @@ pub(crate) fn start_time(pid: i32) -> Option<u64> {
 fn start_time_in(stat: &str) -> Option<u64> {
     // The state is the third field, the start the twenty-second.
     stat.get(stat.rfind(')')? + 1..)?.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// What a process uses now.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Usage {
+    /// Resident memory in bytes.
+    pub(crate) rss: u64,
+    /// Processor time, the kernel's included.
+    pub(crate) cpu: Duration,
+}
+
+/// Reads what a process uses.
+pub(crate) fn usage(pid: u32) -> Option<Usage> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<&str> = stat.get(stat.rfind(')')? + 1..)?.split_whitespace().collect();
+    let field = |at: usize| -> Option<u64> { fields.get(at)?.parse().ok() };
+    let tick = sysconf(SysconfVar::CLK_TCK).ok()??.max(1) as u64;
+    let page = sysconf(SysconfVar::PAGE_SIZE).ok()??.max(1) as u64;
+    let cpu = Duration::from_millis((field(11)? + field(12)?) * 1000 / tick);
+    Some(Usage { rss: field(21)? * page, cpu })
 }
 
 /// How many threads this process has.

@@ -120,6 +120,15 @@ pub(crate) fn send(target: i32, signal: Signal) {
     unsafe { libc::kill(target, signal.0) };
 }
 
+/// Sends a signal to a process, or says why it cannot.
+pub(crate) fn try_send(target: i32, signal: Signal) -> io::Result<()> {
+    // SAFETY: the call takes two integers.
+    match unsafe { libc::kill(target, signal.0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -66,7 +66,7 @@ impl Driver {
             Notice::Exited { id, status, usage } => {
                 self.ended(&mut state, id, Ending::Exited(status, usage), None)
             }
-            Notice::Tasks { .. } => {}
+            Notice::Tasks { .. } | Notice::Strays { .. } => {}
         }
         core.release(state);
     }

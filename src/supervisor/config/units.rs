@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 /// `2s`, `500ms`, `1h 30m`; a plain number is seconds.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse::<f64>() {
         return Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string());
     }
@@ -13,7 +13,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// A duration of which zero makes no sense.
-pub(super) fn some_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn some_duration(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         Duration::ZERO => Err("it must be longer than zero".to_owned()),
         duration => Ok(duration),
@@ -21,7 +21,7 @@ pub(super) fn some_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// `64MiB`, `10MB`, `1g`; a plain number is bytes.
-pub(super) fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     match text.parse::<ByteSize>() {
         Ok(ByteSize(0)) => Err("it must be more than zero".to_owned()),
         Ok(size) => Ok(size.as_u64()),

@@ -1,0 +1,88 @@
+//! What is said of units: their status, and the records of their deaths.
+
+use std::time::Instant;
+
+use crate::supervisor::machine::{Phase, UnitId};
+use crate::supervisor::policy::End;
+use crate::supervisor::status::{Death, State, SupervisorEvent, UnitStatus};
+use crate::sys::procfs;
+
+use super::{Driver, milliseconds, output};
+
+impl Driver {
+    pub(super) fn state_of(&self, unit: UnitId) -> State {
+        let unit = self.machine.unit(unit);
+        match unit.phase {
+            _ if unit.is_stopping() => State::Stopping,
+            Phase::Stopped | Phase::Removed => State::Stopped,
+            Phase::Waiting { .. } => State::Waiting,
+            Phase::Starting | Phase::Running { ready: None, .. } => State::Starting,
+            Phase::Running { ready: Some(_), .. } => State::Running,
+            Phase::Finished { end: End::Success } => State::Finished,
+            Phase::Finished { end: End::Failure } => State::Failed,
+        }
+    }
+
+    pub(super) fn status_of(&self, unit: UnitId, whole: bool) -> UnitStatus {
+        let (id, unit) = (unit, self.machine.unit(unit));
+        let process = self.processes.get(&id);
+        let pid = process.and_then(|process| process.pid);
+        let usage = pid.and_then(procfs::usage);
+        let deaths = self.deaths.get(&id);
+        let waits = matches!(unit.phase, Phase::Waiting { .. });
+        let missing = self.machine.missing(id).filter(|_| waits);
+        UnitStatus {
+            name: unit.label(),
+            state: self.state_of(id),
+            pid,
+            uptime_ms: process.filter(|_| pid.is_some()).map(|process| milliseconds(process.since.elapsed())),
+            starts: unit.generation,
+            restarts: unit.restarts,
+            says: self.signs.get(&id).and_then(|signs| signs.status.clone()),
+            waits_for: missing.map(|(name, condition)| format!("{name} ({condition:?})").to_lowercase()),
+            next_start_ms: self.next_start(id),
+            rss: usage.map(|usage| usage.rss),
+            cpu_ms: usage.map(|usage| milliseconds(usage.cpu)),
+            last_exit: deaths.and_then(|deaths| deaths.newest()).map(|death| death.how.clone()),
+            deaths: deaths.filter(|_| whole).map(|deaths| deaths.all()).unwrap_or_default(),
+            stderr: deaths.filter(|_| whole).map(|deaths| deaths.stderr.clone()).unwrap_or_default(),
+        }
+    }
+
+    fn next_start(&self, unit: UnitId) -> Option<u64> {
+        match self.machine.unit(unit).phase {
+            Phase::Waiting { until: Some(until) } => {
+                Some(milliseconds(until.saturating_duration_since(Instant::now())))
+            }
+            _ => None,
+        }
+    }
+
+    /// Writes a death down, after the machine has decided what follows.
+    pub(super) fn record(&mut self, unit: UnitId, mut death: Death, asked: bool) {
+        death.next_start_ms = self.next_start(unit);
+        death.decision = match (self.machine.unit(unit).phase, asked) {
+            (Phase::Waiting { until: Some(_) }, _) => "started again after a wait".to_owned(),
+            (Phase::Waiting { .. } | Phase::Starting | Phase::Running { .. }, true) => {
+                "started again, as it was asked".to_owned()
+            }
+            (Phase::Waiting { .. } | Phase::Starting | Phase::Running { .. }, false) => {
+                "started again".to_owned()
+            }
+            (Phase::Stopped | Phase::Removed, _) => "stays down, as it was asked".to_owned(),
+            (Phase::Finished { end: End::Success }, _) => "has finished".to_owned(),
+            (Phase::Finished { end: End::Failure }, _) => "stays down, by its policy".to_owned(),
+        };
+        let label = self.machine.unit(unit).label();
+        let tail = self.pipes.get_mut(&unit).map(output::Pipes::take_tail).unwrap_or_default();
+        if !asked {
+            let wait = death.next_start_ms.map_or_else(String::new, |wait| format!(" of {wait} ms"));
+            self.note(format!("{label} {}; {}{wait}", death.how, death.decision));
+        }
+        if !death.strays_left.is_empty() {
+            self.note(format!("{label} may have left processes that bear no mark: {:?}", death.strays_left));
+        }
+        self.tell_watchers(&SupervisorEvent::Death { name: label, death: Box::new(death.clone()) });
+        self.deaths.entry(unit).or_default().add(death, tail);
+    }
+}

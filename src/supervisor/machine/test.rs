@@ -1,0 +1,518 @@
+//! The machine alone: processes are played, the clock is a number.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::supervisor::specification::{
+    AutoShutdown, Condition, DependsOn, Group, Intensity, Program, Readiness, RestartPolicy, Specification,
+    StopLadder, StopStep, Strategy, Supervision,
+};
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn program(name: &str) -> Program {
+    let mut program = Program::new(name, vec!["true".into()]);
+    program.backoff.jitter = 0.0;
+    program
+}
+
+fn after(name: &str, others: &[(&str, Condition)]) -> Program {
+    let on =
+        |(name, condition): &(&str, Condition)| DependsOn { name: (*name).into(), condition: *condition };
+    Program { depends_on: others.iter().map(on).collect(), ..program(name) }
+}
+
+fn specification(programs: Vec<Program>) -> Specification {
+    let order = programs.iter().map(|program| program.name.clone()).collect();
+    Specification { programs, order, ..Specification::default() }
+}
+
+/// A machine whose processes do what the test says.
+struct World {
+    machine: Machine,
+    now: Instant,
+    /// How often each unit was started, while it is alive.
+    alive: BTreeMap<UnitId, u64>,
+    starts: Vec<(UnitId, Instant)>,
+    signals: Vec<(UnitId, Signal)>,
+    finished: bool,
+}
+
+impl World {
+    fn new(specification: Specification) -> World {
+        let mut world = World {
+            machine: Machine::new(specification, 7),
+            now: Instant::now(),
+            alive: BTreeMap::new(),
+            starts: Vec::new(),
+            signals: Vec::new(),
+            finished: false,
+        };
+        world.send(Event::Tick);
+        world
+    }
+
+    fn send(&mut self, event: Event) {
+        let actions = self.machine.handle(event, self.now);
+        self.act(actions);
+    }
+
+    fn act(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Start { unit } => {
+                    let before = self.alive.insert(unit, self.machine.unit(unit).generation);
+                    assert_eq!(before, None, "two generations of {}", self.machine.unit(unit).label());
+                    self.starts.push((unit, self.now));
+                }
+                Action::Signal { unit, signal } => {
+                    assert!(self.alive.contains_key(&unit), "a signal to the dead");
+                    self.signals.push((unit, signal));
+                }
+                Action::Finish => {
+                    assert!(self.alive.is_empty(), "it finished while something ran");
+                    assert!(!self.finished, "it finished twice");
+                    self.finished = true;
+                }
+                Action::Changed { .. } | Action::Tell { .. } => {}
+            }
+        }
+    }
+
+    fn id(&self, label: &str) -> UnitId {
+        self.machine.units().find(|(_, unit)| unit.label() == label).map(|(id, _)| id).unwrap()
+    }
+
+    fn start(&mut self, label: &str) {
+        let unit = self.id(label);
+        self.send(Event::Started { unit });
+    }
+
+    fn start_all(&mut self) {
+        while let Some(unit) =
+            self.alive.keys().copied().find(|unit| self.machine.unit(*unit).phase == Phase::Starting)
+        {
+            self.send(Event::Started { unit });
+        }
+    }
+
+    fn end(&mut self, label: &str, end: End) {
+        let unit = self.id(label);
+        self.end_unit(unit, end);
+    }
+
+    fn end_unit(&mut self, unit: UnitId, end: End) {
+        assert!(self.alive.remove(&unit).is_some(), "it does not run");
+        self.send(Event::Ended { unit, end });
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.send(Event::Tick);
+    }
+
+    fn running(&self) -> Vec<String> {
+        self.alive.keys().map(|unit| self.machine.unit(*unit).label()).collect()
+    }
+
+    fn signalled(&mut self) -> Vec<(String, Signal)> {
+        let signals = std::mem::take(&mut self.signals);
+        signals.into_iter().map(|(unit, signal)| (self.machine.unit(unit).label(), signal)).collect()
+    }
+}
+
+fn terms(names: &[&str]) -> Vec<(String, Signal)> {
+    names.iter().map(|name| ((*name).to_owned(), Signal::SIGTERM)).collect()
+}
+
+#[test]
+fn a_program_starts_when_what_it_depends_on_has_come_so_far() {
+    let mut first = program("first");
+    first.readiness = Readiness::Notify;
+    for condition in [Condition::Started, Condition::Ready, Condition::Healthy] {
+        let mut world =
+            World::new(specification(vec![after("second", &[("first", condition)]), first.clone()]));
+        assert_eq!(world.running(), ["first"]);
+        world.start("first");
+        assert_eq!(world.alive.len() == 2, condition == Condition::Started);
+        let unit = world.id("first");
+        world.send(Event::Ready { unit });
+        assert_eq!(world.alive.len() == 2, condition != Condition::Healthy);
+        world.pass(10 * SECOND);
+        assert_eq!(world.alive.len(), 2, "{condition:?}");
+    }
+}
+
+#[test]
+fn what_waits_for_a_job_starts_after_its_success_and_not_after_its_failure() {
+    for end in [End::Success, End::Failure] {
+        let mut job = program("job");
+        job.restart = RestartPolicy::Temporary;
+        let mut world =
+            World::new(specification(vec![job, after("server", &[("job", Condition::Finished)])]));
+        world.start_all();
+        assert_eq!(world.running(), ["job"]);
+        world.end("job", end);
+        assert_eq!(world.alive.len() == 1, end == End::Success);
+    }
+}
+
+#[test]
+fn a_program_that_fails_waits_longer_each_time_and_the_first_time_again_after_a_healthy_life() {
+    let mut world = World::new(specification(vec![program("one")]));
+    for wait in [100, 200, 400] {
+        world.start("one");
+        world.end("one", End::Failure);
+        let wait = Duration::from_millis(wait);
+        assert_eq!(world.machine.wake_at(), Some(world.now + wait));
+        world.pass(wait - Duration::from_millis(1));
+        assert!(world.alive.is_empty());
+        world.pass(Duration::from_millis(1));
+    }
+    world.start("one");
+    world.pass(10 * SECOND);
+    world.end("one", End::Failure);
+    assert_eq!(world.machine.wake_at(), Some(world.now + Duration::from_millis(100)));
+}
+
+#[test]
+fn one_for_all_and_rest_for_one_stop_the_others_before_anybody_starts_again() {
+    let table = [
+        (Strategy::OneForOne, vec![]),
+        (Strategy::OneForAll, vec!["c", "a"]),
+        (Strategy::RestForOne, vec!["c"]),
+    ];
+    for (strategy, stopped) in table {
+        let mut all = specification(vec![program("a"), program("b"), program("c")]);
+        all.root.strategy = strategy;
+        let mut world = World::new(all);
+        world.start_all();
+        world.end("b", End::Failure);
+        assert_eq!(world.signalled(), terms(&stopped), "{strategy:?}");
+        world.pass(SECOND);
+        for (at, name) in stopped.iter().enumerate() {
+            assert_eq!(world.alive.len(), 2 - at, "{strategy:?}: nobody starts before all have stopped");
+            world.end(name, End::Success);
+        }
+        assert_eq!(world.running(), ["a", "b", "c"], "{strategy:?}");
+    }
+}
+
+#[test]
+fn too_many_failures_end_everything_with_a_reason() {
+    let mut all = specification(vec![program("bad"), program("good")]);
+    all.root.intensity = Intensity { restarts: 2, period: 60 * SECOND };
+    let mut world = World::new(all);
+    world.start_all();
+    for _ in 0..3 {
+        assert!(world.machine.outcome().is_none());
+        world.end("bad", End::Failure);
+        world.pass(SECOND);
+        world.start_all();
+    }
+    assert!(matches!(world.machine.outcome(), Some(Outcome::GaveUp { reason }) if reason.contains("bad")));
+    assert_eq!(world.signalled(), terms(&["good"]));
+    assert!(!world.finished);
+    world.end("good", End::Success);
+    assert!(world.finished);
+}
+
+fn grouped(restart: RestartPolicy) -> Specification {
+    let mut all = specification(vec![program("outside"), program("bad"), program("good")]);
+    let intensity = Intensity { restarts: 1, period: 60 * SECOND };
+    all.groups = vec![Group {
+        name: "inner".into(),
+        children: vec!["bad".into(), "good".into()],
+        supervision: Supervision { intensity, ..Supervision::default() },
+        restart,
+        significant: false,
+        depends_on: vec![],
+    }];
+    all.order = vec!["outside".into(), "inner".into(), "bad".into(), "good".into()];
+    all
+}
+
+#[test]
+fn a_group_that_gives_up_is_a_failed_child_of_the_group_above() {
+    for restart in [RestartPolicy::Permanent, RestartPolicy::Temporary] {
+        let mut world = World::new(grouped(restart));
+        world.start_all();
+        world.end("bad", End::Failure);
+        world.pass(SECOND);
+        world.start_all();
+        world.end("bad", End::Failure);
+        assert_eq!(world.signalled(), terms(&["good"]));
+        world.end("good", End::Success);
+        assert_eq!(world.running(), ["outside"], "a group waits like a unit");
+        world.pass(SECOND);
+        let expected: &[&str] = match restart {
+            RestartPolicy::Permanent => &["outside", "bad", "good"],
+            _ => &["outside"],
+        };
+        assert_eq!(world.running(), expected, "{restart:?}");
+        assert!(world.machine.outcome().is_none());
+    }
+}
+
+#[test]
+fn significant_children_end_the_tree_as_the_rule_says() {
+    for rule in [AutoShutdown::Never, AutoShutdown::AnySignificant, AutoShutdown::AllSignificant] {
+        let job = |name| Program { restart: RestartPolicy::Transient, significant: true, ..program(name) };
+        let mut all = specification(vec![job("one"), job("two"), program("helper")]);
+        all.root.auto_shutdown = rule;
+        let mut world = World::new(all);
+        world.start_all();
+        world.end("one", End::Success);
+        assert_eq!(world.machine.outcome().is_some(), rule == AutoShutdown::AnySignificant);
+        if rule == AutoShutdown::AnySignificant {
+            continue;
+        }
+        world.end("two", End::Success);
+        assert_eq!(world.machine.outcome().is_some(), rule == AutoShutdown::AllSignificant);
+    }
+}
+
+#[test]
+fn a_stop_goes_backwards_through_the_dependencies() {
+    let all = specification(vec![
+        program("base"),
+        after("middle", &[("base", Condition::Started)]),
+        after("top", &[("middle", Condition::Started)]),
+    ]);
+    let mut world = World::new(all);
+    world.start_all();
+    world.send(Event::ShutDown { at_once: false });
+    for name in ["top", "middle", "base"] {
+        assert_eq!(world.signalled(), terms(&[name]));
+        assert!(!world.finished);
+        world.end(name, End::Failure);
+    }
+    assert!(world.finished);
+    assert_eq!(world.machine.outcome(), Some(&Outcome::Asked));
+}
+
+#[test]
+fn a_second_request_to_stop_kills_at_once() {
+    let all = specification(vec![program("base"), after("top", &[("base", Condition::Started)])]);
+    let mut world = World::new(all);
+    world.start_all();
+    world.send(Event::ShutDown { at_once: false });
+    world.signalled();
+    world.send(Event::ShutDown { at_once: true });
+    let kills = ["top", "base"].map(|name| (name.to_owned(), Signal::SIGKILL));
+    assert_eq!(world.signalled(), kills);
+}
+
+#[test]
+fn a_stop_climbs_its_ladder_and_ends_in_a_kill() {
+    let mut stubborn = program("stubborn");
+    let steps = vec![
+        StopStep::Signal(Signal::SIGINT),
+        StopStep::Wait(2 * SECOND),
+        StopStep::Signal(Signal::SIGTERM),
+        StopStep::Wait(3 * SECOND),
+    ];
+    stubborn.stop = StopLadder { steps };
+    let mut world = World::new(specification(vec![stubborn]));
+    world.start_all();
+    let unit = world.id("stubborn");
+    world.send(Event::Stop { units: vec![unit] });
+    let one = |signal| vec![("stubborn".to_owned(), signal)];
+    assert_eq!(world.signalled(), one(Signal::SIGINT));
+    assert_eq!(world.machine.wake_at(), Some(world.now + 2 * SECOND));
+    world.pass(SECOND);
+    assert_eq!(world.signalled(), []);
+    world.pass(SECOND);
+    assert_eq!(world.signalled(), one(Signal::SIGTERM));
+    world.pass(3 * SECOND);
+    assert_eq!(world.signalled(), one(Signal::SIGKILL));
+    world.end("stubborn", End::Failure);
+    assert_eq!(world.machine.unit(unit).phase, Phase::Stopped);
+}
+
+#[test]
+fn a_restart_that_a_person_asks_for_is_no_failure() {
+    let mut all = specification(vec![program("one")]);
+    all.root.intensity = Intensity { restarts: 0, period: SECOND };
+    let mut world = World::new(all);
+    for _ in 0..5 {
+        world.start_all();
+        let unit = world.id("one");
+        world.send(Event::Restart { units: vec![unit], rolling: false });
+        world.end("one", End::Failure);
+        assert_eq!(world.running(), ["one"], "at once, without a wait");
+    }
+    assert_eq!(world.machine.unit(0).restarts, 0);
+}
+
+#[test]
+fn a_rolling_restart_waits_until_each_copy_is_ready() {
+    let mut web = program("web");
+    web.replicas = 3;
+    web.readiness = Readiness::Notify;
+    let mut world = World::new(specification(vec![web]));
+    world.start_all();
+    (0..3).for_each(|unit| world.send(Event::Ready { unit }));
+    world.send(Event::Restart { units: vec![0, 1, 2], rolling: true });
+    for (unit, label) in ["web", "web.2", "web.3"].iter().enumerate() {
+        assert_eq!(world.signalled(), terms(&[label]));
+        world.end(label, End::Success);
+        world.start(label);
+        assert_eq!(world.signalled(), []);
+        world.send(Event::Ready { unit });
+    }
+    assert_eq!(world.signalled(), []);
+}
+
+#[test]
+fn who_is_not_ready_in_time_or_gives_no_sign_of_life_fails() {
+    let mut web = program("web");
+    web.readiness = Readiness::Notify;
+    web.watchdog = Some(crate::supervisor::specification::Watchdog { within: 5 * SECOND });
+    web.ready_within = 3 * SECOND;
+    let mut world = World::new(specification(vec![web]));
+    world.start_all();
+    world.pass(3 * SECOND);
+    assert_eq!(world.signalled(), terms(&["web"]));
+    world.end("web", End::Success);
+    assert_eq!(world.machine.unit(0).restarts, 1);
+    world.pass(SECOND);
+    world.start_all();
+    world.send(Event::Ready { unit: 0 });
+    for _ in 0..4 {
+        world.pass(4 * SECOND);
+        world.send(Event::Heartbeat { unit: 0 });
+    }
+    assert_eq!(world.signalled(), []);
+    world.pass(5 * SECOND);
+    assert_eq!(world.signalled(), terms(&["web"]));
+}
+
+#[test]
+fn a_reload_touches_only_what_changed() {
+    let mut world = World::new(specification(vec![program("same"), program("changed"), program("gone")]));
+    world.start_all();
+    let mut changed = program("changed");
+    changed.command.push("argument".into());
+    let new = specification(vec![program("same"), changed, program("new")]);
+    let actions = world.machine.reload(new, world.now);
+    world.act(actions);
+    assert_eq!(world.signalled(), terms(&["gone", "changed"]));
+    world.end("changed", End::Success);
+    world.end("gone", End::Success);
+    assert_eq!(world.running(), ["same", "changed", "new"]);
+    assert_eq!(world.starts.len(), 5, "what did not change was not started again");
+}
+
+#[test]
+fn scaling_starts_and_stops_the_last_copies() {
+    let mut world = World::new(specification(vec![program("web")]));
+    world.start_all();
+    let actions = world.machine.scale("web", 3, world.now);
+    world.act(actions);
+    world.start_all();
+    assert_eq!(world.running(), ["web", "web.2", "web.3"]);
+    let actions = world.machine.scale("web", 1, world.now);
+    world.act(actions);
+    assert_eq!(world.signalled(), terms(&["web.3", "web.2"]));
+}
+
+/// Random trees under random events: never two generations, never a signal to the dead, never a start before its
+/// back-off, and an end that is reached whatever happened before.
+#[test]
+fn whatever_happens_the_rules_hold_and_the_end_is_reached() {
+    for seed in 1_u64..400 {
+        let mut random = Random(seed);
+        let mut world = World::new(random_specification(&mut random));
+        for _ in 0..120 {
+            random_event(&mut world, &mut random);
+        }
+        world.send(Event::ShutDown { at_once: false });
+        for _ in 0..200 {
+            if let Some(unit) = world.alive.keys().copied().next_back() {
+                world.start_all();
+                world.end_unit(unit, End::Success);
+            }
+        }
+        assert!(world.finished, "seed {seed}: {:?}", world.running());
+        assert_eq!(world.machine.wake_at(), None, "seed {seed}");
+    }
+}
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+fn random_specification(random: &mut Random) -> Specification {
+    let policies = [RestartPolicy::Permanent, RestartPolicy::Transient, RestartPolicy::Temporary];
+    let strategies = [Strategy::OneForOne, Strategy::OneForAll, Strategy::RestForOne];
+    let rules = [AutoShutdown::Never, AutoShutdown::AnySignificant, AutoShutdown::AllSignificant];
+    let mut programs = Vec::new();
+    for at in 0..5 {
+        let mut program = program(&format!("p{at}"));
+        program.restart = policies[random.below(3) as usize];
+        program.replicas = 1 + random.below(2) as u32;
+        program.significant = random.below(3) == 0 && program.restart != RestartPolicy::Permanent;
+        program.readiness = if random.below(2) == 0 { Readiness::Notify } else { Readiness::None };
+        if at > 0 && random.below(2) == 0 {
+            let name = format!("p{}", random.below(at));
+            program.depends_on.push(DependsOn { name, condition: Condition::Started });
+        }
+        programs.push(program);
+    }
+    let mut all = specification(programs);
+    all.root.strategy = strategies[random.below(3) as usize];
+    all.root.auto_shutdown = rules[random.below(3) as usize];
+    all.root.intensity.restarts = random.below(20) as u32;
+    let supervision = Supervision {
+        strategy: strategies[random.below(3) as usize],
+        intensity: Intensity { restarts: random.below(4) as u32, period: 60 * SECOND },
+        auto_shutdown: rules[random.below(3) as usize],
+    };
+    all.groups.push(Group {
+        name: "g".into(),
+        children: vec!["p3".into(), "p4".into()],
+        supervision,
+        restart: policies[random.below(3) as usize],
+        significant: false,
+        depends_on: vec![],
+    });
+    all.order.push("g".into());
+    all
+}
+
+fn random_event(world: &mut World, random: &mut Random) {
+    let count = world.machine.units.len() as u64;
+    let unit = random.below(count) as usize;
+    match random.below(12) {
+        0..=3 => world.start_all(),
+        4 | 5 => {
+            let before = world.machine.unit(unit).failures;
+            if world.alive.remove(&unit).is_some() {
+                let end = if random.below(2) == 0 { End::Success } else { End::Failure };
+                let (starts, now) = (world.starts.len(), world.now);
+                let asked = world.machine.unit(unit).leaving.is_some();
+                world.send(Event::Ended { unit, end });
+                let at_once = world.starts[starts..].contains(&(unit, now));
+                assert!(asked || !at_once, "a start before its back-off, after {before} failures");
+            }
+        }
+        6 => world.send(Event::Ready { unit }),
+        7 => world.pass(Duration::from_millis(random.below(20_000))),
+        8 => world.send(Event::Stop { units: vec![unit] }),
+        9 => world.send(Event::Start { units: vec![unit] }),
+        10 => world.send(Event::Restart { units: vec![unit], rolling: random.below(2) == 0 }),
+        _ => {
+            let replicas = random.below(4) as u32;
+            let actions = world.machine.scale("p1", replicas, world.now);
+            world.act(actions);
+        }
+    }
+}

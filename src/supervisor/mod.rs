@@ -1,0 +1,27 @@
+//! Supervision: trees of programs that are kept alive by policy. Described in `docs/supervisor.md`.
+//!
+//! `policy` has the rules, `machine` decides, `driver` acts; `control` is the socket for the command line's verbs.
+
+pub mod check;
+pub mod specification;
+
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod config;
+#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "the command line's side"))]
+pub(crate) mod control;
+mod driver;
+mod handle;
+#[allow(dead_code, unused_imports, reason = "parts of the driver, which does not use all of them yet")]
+pub(crate) mod logs;
+pub(crate) mod machine;
+pub(crate) mod policy;
+#[allow(dead_code, unused_imports, reason = "parts of the driver, which does not use all of them yet")]
+pub(crate) mod ready;
+mod status;
+
+#[cfg(feature = "cli")]
+pub(crate) use handle::Remote;
+pub use handle::{Supervisor, SupervisorBuilder, SupervisorEnd};
+pub(crate) use specification::RestartPolicy;
+pub use status::{Death, State, SupervisorEvent, UnitStatus};
