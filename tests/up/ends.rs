@@ -24,7 +24,7 @@ fn stopped_by_a_signal_it_ends_programs_in_reverse_order() {
          [program.top]\ndepends_on = [\"base\"]\n\
          command = [\"sh\", \"-c\", \"trap 'echo top ends; exit' TERM; echo ready; while :; do sleep 0.05; done\"]\n",
     );
-    up.read_until("top | ready");
+    up.read_until("| ready");
     up.signal(libc::SIGTERM);
     let (code, rest, errors) = up.wait();
     assert_eq!((code, errors.as_str()), (Some(0), ""));
