@@ -132,3 +132,16 @@ fn every_example_is_named_in_the_readme() {
         }
     }
 }
+
+#[test]
+fn every_verb_of_the_supervisor_is_in_its_manual() {
+    let manual = read("docs/supervisor.md");
+    let help = std::process::Command::new(env!("CARGO_BIN_EXE_watertight")).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let verbs = help.split("Commands:").nth(1).unwrap().split("Options:").next().unwrap();
+    let verbs: Vec<&str> = verbs.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(verbs.len() > 10, "{help}");
+    for verb in verbs.into_iter().filter(|verb| !["map", "tasks", "help"].contains(verb)) {
+        assert!(manual.contains(&format!("`watertight {verb}")), "the manual has no `{verb}`");
+    }
+}

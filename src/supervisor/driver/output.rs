@@ -51,14 +51,16 @@ impl Driver {
     /// `number`: twice the unit's, and one more for stderr.
     pub(super) fn read_pipe(&mut self, number: u64) {
         let (unit, which) = ((number / 2) as UnitId, (number % 2) as usize);
-        let is_full = self.terminal.as_ref().is_some_and(super::Terminal::is_full);
-        if is_full && self.log_of(unit).file.is_none() {
+        let has_file = self.file_of(unit).is_some();
+        if !has_file && self.terminal.as_ref().is_some_and(super::Terminal::is_full) {
             return self.hold_back(unit, which);
         }
         self.with_source(unit, which, |source, buffer, emit| {
             source.read(buffer, emit);
         });
-        self.watch_terminal();
+        if !has_file {
+            self.watch_terminal();
+        }
     }
 
     fn hold_back(&mut self, unit: UnitId, which: usize) {
@@ -138,18 +140,24 @@ impl Driver {
         all.find(|(other, _)| ***other == **name).map(|(_, log)| log.clone()).unwrap_or_default()
     }
 
-    /// False if it has no file.
-    fn write_to_file(&mut self, unit: UnitId, stream: Stream, chunk: Chunk<'_>) -> bool {
+    /// The file that a unit's output goes to, if there is one.
+    fn file_of(&mut self, unit: UnitId) -> Option<&mut LogFile> {
         let name = self.machine.unit(unit).name.clone();
         if !self.files.contains_key(&name) {
             let log = self.log_of(unit);
             let file = log.file.as_ref().map(|path| LogFile::new(path, &log));
             self.files.insert(name.clone(), file);
         }
-        let Some(Some(file)) = self.files.get_mut(&name) else { return false };
+        self.files.get_mut(&name)?.as_mut()
+    }
+
+    /// False if it has no file.
+    fn write_to_file(&mut self, unit: UnitId, stream: Stream, chunk: Chunk<'_>) -> bool {
+        let Some(file) = self.file_of(unit) else { return false };
         let writer = 2 * unit as u64 + u64::from(stream == Stream::Stderr);
         let Some(trouble) = file.write(writer, chunk) else { return true };
         let path = file.path().display().to_string();
+        let name = self.machine.unit(unit).name.clone();
         match trouble {
             Trouble::Broken(error) => {
                 self.note(format!(

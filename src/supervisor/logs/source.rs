@@ -69,22 +69,35 @@ impl Source {
     pub(crate) fn read(&mut self, buffer: &mut [u8], mut emit: impl FnMut(Chunk<'_>)) -> usize {
         let mut all = 0;
         for _ in 0..READS {
-            let count = match self.reader.read(buffer) {
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(_) => break,
-            };
+            let count = self.fill(buffer);
+            if count == 0 {
+                break;
+            }
             all += count;
             if let Some(tail) = &mut self.tail {
                 tail.push(&buffer[..count]);
             }
             self.splitter.push(&buffer[..count], &mut emit);
-            if count < buffer.len().min(DEFAULT_PIPE) {
+            if count < buffer.len() {
                 break;
             }
             self.grow();
         }
         all
+    }
+
+    /// Reads until the buffer is full or the pipe is empty: a few large pieces cost less than many small ones.
+    fn fill(&mut self, buffer: &mut [u8]) -> usize {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.reader.read(&mut buffer[filled..]) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        filled
     }
 
     /// A program that fills its pipe gets a larger one; where the user's share of pipes is used up, it keeps
@@ -110,9 +123,6 @@ impl Source {
         self.splitter.finish(&mut emit);
     }
 }
-
-/// What a pipe holds if nobody asked for another size.
-const DEFAULT_PIPE: usize = 64 * 1024;
 
 const LARGE_PIPE: i32 = 256 * 1024;
 
