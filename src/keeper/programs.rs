@@ -38,9 +38,11 @@ struct Ending {
     client: u64,
     id: u32,
     mark: String,
+    /// Its group, which was killed when it was reaped.
+    group: Pid,
     status: ExitStatus,
     usage: ResourceUsage,
-    killed: u32,
+    killed: Vec<i32>,
     /// Who bears no mark, or cannot be killed.
     others: Vec<u32>,
 }
@@ -54,23 +56,27 @@ pub(super) struct Programs {
     told: Vec<i32>,
 }
 
+/// Whose an orphan is.
+enum Struck {
+    /// Of the ended program at this place, and killed.
+    Dying(usize),
+    /// It bears no mark, or cannot be killed.
+    Nobodys,
+    /// Of a program that runs.
+    Others,
+}
+
 impl Programs {
     pub(super) fn starting(&self, token: u64) -> Option<Pid> {
         self.starting.get(&token).copied()
     }
 
-    pub(super) fn ended(
-        &mut self,
-        client: u64,
-        id: u32,
-        program: Started,
-        status: ExitStatus,
-        usage: ResourceUsage,
-    ) {
+    pub(super) fn ended(&mut self, group: Pid, child: Child, status: ExitStatus, usage: ResourceUsage) {
+        let Child { client, id, program: Some(program), .. } = child else { return };
         self.starting.remove(&program.token);
         if !program.failed {
-            let mark = program.mark;
-            self.ending.push(Ending { client, id, mark, status, usage, killed: 0, others: Vec::new() });
+            let (mark, killed) = (program.mark, Vec::new());
+            self.ending.push(Ending { client, id, mark, group, status, usage, killed, others: Vec::new() });
         }
     }
 
@@ -84,20 +90,11 @@ impl Programs {
         self.told.retain(|pid| orphans.contains(pid));
         for pid in orphans.into_iter().filter(|pid| children.get(Pid::from_raw(*pid)).is_none()) {
             // One that has just ended has handed its own children to us already.
-            if procfs::read(pid).is_none_or(|entry| entry.state == 'Z') {
-                continue;
-            }
-            let marks = marks_of(pid);
-            let owner = self.ending.iter().position(|ending| marks.contains(&ending.mark));
-            match owner {
-                Some(at) if kill(pid) => {
-                    waited_for[at] = true;
-                    self.ending[at].killed += 1;
-                }
-                Some(_) => self.note_other(pid),
-                None if marks.is_empty() => self.note_other(pid),
-                // It belongs to a program that runs.
-                None => {}
+            let Some(orphan) = procfs::read(pid).filter(|entry| entry.state != 'Z') else { continue };
+            match self.strike(orphan) {
+                Struck::Dying(at) => waited_for[at] = true,
+                Struck::Nobodys => self.note_other(pid),
+                Struck::Others => {}
             }
         }
         let mut waited_for = waited_for.into_iter();
@@ -105,6 +102,25 @@ impl Programs {
             std::mem::take(&mut self.ending).into_iter().partition(|_| waited_for.next().unwrap_or(false));
         self.ending = left;
         done
+    }
+
+    /// Kills an orphan, if it belongs to a program that has ended.
+    fn strike(&mut self, orphan: procfs::Entry) -> Struck {
+        let pid = orphan.pid.as_raw();
+        // What was killed needs a moment to die, in which its environment cannot be read any more.
+        let dying = |ending: &Ending| ending.group == orphan.group || ending.killed.contains(&pid);
+        if let Some(at) = self.ending.iter().position(dying) {
+            return Struck::Dying(at);
+        }
+        let marks = marks_of(pid);
+        match self.ending.iter().position(|ending| marks.contains(&ending.mark)) {
+            Some(at) if kill(pid) => {
+                self.ending[at].killed.push(pid);
+                Struck::Dying(at)
+            }
+            None if !marks.is_empty() => Struck::Others,
+            Some(_) | None => Struck::Nobodys,
+        }
     }
 
     fn note_other(&mut self, pid: i32) {
@@ -176,7 +192,8 @@ impl Keeper {
     pub(super) fn tell_ended_programs(&mut self) {
         for ending in self.programs.sweep(&self.children) {
             let Ending { client, id, killed, others, status, usage, .. } = ending;
-            if killed > 0 || !others.is_empty() {
+            if !killed.is_empty() || !others.is_empty() {
+                let killed = killed.len() as u32;
                 self.notify(client, Notice::Strays { id, killed, others }, Vec::new());
             }
             self.notify(client, Notice::Exited { id, status, usage }, Vec::new());

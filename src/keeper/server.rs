@@ -404,8 +404,8 @@ impl Keeper {
             self.finish_setup_of(pid);
             self.finish_program(pid);
             let Some(Ended { child, status, usage }) = self.children.reap(pid) else { continue };
-            if let Some(program) = child.program {
-                self.programs.ended(child.client, child.id, program, status, usage);
+            if child.program.is_some() {
+                self.programs.ended(pid, child, status, usage);
                 continue;
             }
             if let Some(setup) = &child.setup {

@@ -1,0 +1,71 @@
+//! How a supervisor ends, and what is left then: nothing.
+
+use crate::common::{runs, until};
+use crate::{NAP, Up, pid_in};
+
+#[test]
+fn a_program_that_is_killed_is_started_again() {
+    let mut up = Up::start(NAP);
+    assert_eq!(up.run_when_up(&["wait", "nap", "--ready", "--timeout", "20s"]).code, Some(0));
+    let first = up.pid("nap");
+    assert_eq!(up.run(&["signal", "KILL", "nap"]).code, Some(0));
+    up.read_until("nap killed by SIGKILL; started again after a wait");
+    assert_eq!(up.run(&["wait", "nap", "--ready", "--timeout", "20s"]).code, Some(0));
+    let status = up.status("nap");
+    assert_ne!(status["pid"], first);
+    assert_eq!((&status["restarts"], &status["deaths"][0]["signal"]), (&1.into(), &"SIGKILL".into()));
+    assert!(!runs(first));
+}
+
+#[test]
+fn stopped_by_a_signal_it_ends_programs_in_reverse_order() {
+    let mut up = Up::start(
+        "[program.base]\ncommand = [\"sh\", \"-c\", \"trap 'echo base ends; exit' TERM; echo up; while :; do sleep 0.05; done\"]\n\
+         [program.top]\ndepends_on = [\"base\"]\n\
+         command = [\"sh\", \"-c\", \"trap 'echo top ends; exit' TERM; echo ready; while :; do sleep 0.05; done\"]\n",
+    );
+    up.read_until("| ready");
+    up.signal(libc::SIGTERM);
+    let (code, rest, errors) = up.wait();
+    assert_eq!((code, errors.as_str()), (Some(0), ""));
+    let (base, top) = (rest.find("base ends").unwrap(), rest.find("top ends").unwrap());
+    assert!(top < base, "{rest}");
+}
+
+#[test]
+fn a_supervisor_that_is_killed_takes_everything_along() {
+    let mut up = Up::start(
+        "[program.family]\ncommand = [\"sh\", \"-c\", \"setsid sh -c 'echo $$ > @/away; exec sleep 1000' & \
+         echo $$ > @/leader; sleep 1000\"]\n\
+         [program.stopped]\ncommand = [\"sh\", \"-c\", \"echo $$ > @/stopped; kill -STOP $$\"]\n",
+    );
+    let pids = ["away", "leader", "stopped"].map(|name| pid_in(&up.path(name)));
+    assert!(pids.into_iter().all(runs));
+    up.signal(libc::SIGKILL);
+    up.child.wait().unwrap();
+    until(|| !pids.into_iter().any(runs));
+}
+
+#[test]
+fn failing_too_often_is_a_loud_end() {
+    let mut up = Up::start(
+        "[supervisor]\nintensity = { restarts = 3, period = \"60s\" }\n\
+         [program.bad]\ncommand = [\"false\"]\nbackoff = { first = \"1ms\" }\n\
+         [program.nap]\ncommand = [\"sleep\", \"1000\"]\n",
+    );
+    let (code, _, errors) = up.wait();
+    assert_eq!(code, Some(6), "{errors}");
+    assert!(errors.contains("gave up: bad ended more than 3 times within 60s"), "{errors}");
+}
+
+#[test]
+fn a_second_supervisor_of_a_configuration_says_who_runs() {
+    let mut up = Up::start("[program.hello]\ncommand = [\"sh\", \"-c\", \"echo here; exec sleep 1000\"]\n");
+    up.read_until("here");
+    let second = up.run(&["up"]);
+    assert_eq!(second.code, Some(5));
+    assert!(second.stderr.contains(&format!("process {}", up.child.id())), "{}", second.stderr);
+    assert_eq!(up.run(&["down"]).code, Some(0));
+    assert_eq!(up.wait().0, Some(0));
+    assert_eq!(up.run(&["status"]).code, Some(4));
+}

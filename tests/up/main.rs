@@ -1,0 +1,122 @@
+//! `watertight up` and its verbs, as a person uses them, over programs that misbehave.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod control;
+mod ends;
+mod misbehaving;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+
+/// A supervisor with a folder of its own; killed when it is dropped.
+struct Up {
+    folder: tempfile::TempDir,
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    stderr: ChildStderr,
+}
+
+/// What a command printed, and how it ended.
+#[derive(Debug)]
+struct Ran {
+    stdout: String,
+    stderr: String,
+    code: Option<i32>,
+}
+
+fn watertight(folder: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_watertight"));
+    // A short path: the name of a socket has little room.
+    command.args(words).current_dir(folder).env("XDG_RUNTIME_DIR", folder).stdin(Stdio::null());
+    command
+}
+
+impl Up {
+    /// Starts it with this configuration, in which `@` is the folder.
+    fn start(configuration: &str) -> Up {
+        let folder = tempfile::tempdir().unwrap();
+        configure(folder.path(), configuration);
+        let mut command = watertight(folder.path(), &["up"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let stderr = child.stderr.take().unwrap();
+        Up { folder, child, stdout, stderr }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Reads its output up to a line with this text.
+    fn read_until(&mut self, text: &str) -> String {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            let length = self.stdout.read_line(&mut line).unwrap();
+            assert!(length > 0, "it ended before it said {text}");
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    fn run(&self, words: &[&str]) -> Ran {
+        let output = watertight(self.folder.path(), words).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Ran { stdout: text(output.stdout), stderr: text(output.stderr), code: output.status.code() }
+    }
+
+    /// As `run`, once the supervisor listens.
+    fn run_when_up(&self, words: &[&str]) -> Ran {
+        common::until(|| self.run(&["status"]).code != Some(4));
+        self.run(words)
+    }
+
+    fn status(&self, name: &str) -> serde_json::Value {
+        let ran = self.run(&["status", "--json", name]);
+        serde_json::from_str(ran.stdout.lines().next().unwrap_or_else(|| panic!("{ran:?}"))).unwrap()
+    }
+
+    fn pid(&self, name: &str) -> u32 {
+        self.status(name)["pid"].as_u64().unwrap_or_else(|| panic!("{name} does not run")) as u32
+    }
+
+    fn signal(&self, signal: i32) {
+        let pid = nix::unistd::Pid::from_raw(self.child.id() as i32);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::try_from(signal).unwrap()).unwrap();
+    }
+
+    /// Its exit code, and what it still wrote.
+    fn wait(&mut self) -> (Option<i32>, String, String) {
+        let (mut rest, mut errors) = (String::new(), String::new());
+        self.stdout.read_to_string(&mut rest).unwrap();
+        self.stderr.read_to_string(&mut errors).unwrap();
+        (self.child.wait().unwrap().code(), rest, errors)
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn configure(folder: &Path, configuration: &str) {
+    let text = configuration.replace('@', folder.to_str().unwrap());
+    fs::write(folder.join("watertight.toml"), text).unwrap();
+}
+
+/// Waits until a program has written its number into a file.
+fn pid_in(path: &Path) -> u32 {
+    let read = || fs::read_to_string(path).ok()?.trim().parse().ok();
+    common::until(|| read().is_some());
+    read().unwrap()
+}
+
+const NAP: &str = "[program.nap]\ncommand = [\"sleep\", \"1000\"]\n";

@@ -1,0 +1,88 @@
+//! Programs that do what programs should not do.
+
+use crate::common::runs;
+use crate::{Up, pid_in};
+
+#[test]
+fn who_ignores_the_request_to_stop_is_killed() {
+    let mut up = Up::start(
+        "[program.deaf]\nstop = [\"TERM\", \"50ms\", \"KILL\"]\n\
+         command = [\"sh\", \"-c\", \"trap '' TERM; echo deaf; while :; do sleep 1; done\"]\n",
+    );
+    up.read_until("deaf | deaf");
+    let pid = up.pid("deaf");
+    assert_eq!(up.run(&["stop", "deaf"]).code, Some(0));
+    assert!(!runs(pid));
+    assert_eq!(up.status("deaf")["deaths"][0]["cause"], "this supervisor sent the signal");
+}
+
+#[test]
+fn the_group_goes_with_a_leader_that_leaves_first() {
+    let mut up = Up::start(
+        "[program.leader]\nrestart = \"temporary\"\n\
+         command = [\"sh\", \"-c\", \"(echo $$; exec sleep 1000) & echo $! > @/member; exit 3\"]\n",
+    );
+    up.read_until("leader exited with code 3");
+    assert!(!runs(pid_in(&up.path("member"))));
+}
+
+#[test]
+fn who_leaves_the_group_is_found_by_its_mark_before_a_restart() {
+    let mut up = Up::start(
+        "[program.daemon]\ncommand = [\"sh\", \"-c\", \"setsid sh -c 'echo $$ > @/away; exec sleep 1000' & \
+         while ! [ -s @/away ]; do sleep 0.01; done; exit 1\"]\nrestart = \"temporary\"\n",
+    );
+    up.read_until("daemon exited with code 1");
+    assert!(!runs(pid_in(&up.path("away"))));
+    assert_eq!(up.status("daemon")["deaths"][0]["strays_killed"], 1);
+}
+
+#[test]
+fn who_leaves_and_scrubs_its_mark_is_reported() {
+    let mut up = Up::start(
+        "[program.daemon]\ncommand = [\"sh\", \"-c\", \"setsid env -i sh -c 'echo $$ > @/away; exec sleep 1000' & \
+         while ! [ -s @/away ]; do sleep 0.01; done; exit 1\"]\nrestart = \"temporary\"\n",
+    );
+    let line = up.read_until("may have left processes");
+    let away = pid_in(&up.path("away"));
+    assert!(line.contains(&away.to_string()), "{line}");
+    assert_eq!(up.run(&["down"]).code, Some(0));
+    up.wait();
+    assert!(!runs(away), "with the supervisor it goes all the same");
+}
+
+#[test]
+fn a_stopped_program_can_be_stopped() {
+    let mut up = Up::start("[program.frozen]\ncommand = [\"sh\", \"-c\", \"echo here; kill -STOP $$\"]\n");
+    up.read_until("frozen | here");
+    assert_eq!(up.run(&["stop", "frozen"]).code, Some(0));
+    assert_eq!(up.status("frozen")["state"], "stopped");
+}
+
+#[test]
+fn a_flood_without_an_end_of_line_blocks_nobody() {
+    let mut up = Up::start(
+        "[program.flood]\ncommand = [\"sh\", \"-c\", \"exec tr '\\\\0' x < /dev/zero\"]\n\
+         [program.nap]\ncommand = [\"sleep\", \"1000\"]\n",
+    );
+    up.read_until("xxx");
+    assert_eq!(up.run(&["wait", "nap", "--timeout", "20s"]).code, Some(0));
+    assert_eq!(up.run(&["stop", "flood"]).code, Some(0));
+    let resident: u64 =
+        crate::common::status(&up.child.id().to_string(), "VmRSS").trim_end_matches(" kB").parse().unwrap();
+    assert!(resident < 64 * 1024, "{resident} KiB");
+}
+
+#[test]
+fn a_program_that_is_not_there_fails_alone() {
+    let mut up = Up::start(
+        "[program.missing]\ncommand = [\"no-such-program\"]\nrestart = \"temporary\"\n\
+         [program.lost]\ncommand = [\"true\"]\nfolder = \"no-such-folder\"\nrestart = \"temporary\"\n\
+         [program.nap]\ncommand = [\"sleep\", \"1000\"]\n",
+    );
+    assert_eq!(up.run_when_up(&["wait", "nap", "--timeout", "20s"]).code, Some(0));
+    up.read_until("No such file or directory");
+    let status = up.run(&["status"]);
+    assert_eq!(status.code, Some(1), "something that should run does not");
+    assert_eq!(up.status("missing")["state"], "failed");
+}
