@@ -12,11 +12,10 @@ pub mod config;
 pub(crate) mod control;
 mod driver;
 mod handle;
-#[allow(dead_code, unused_imports, reason = "parts of the driver, which does not use all of them yet")]
 pub(crate) mod logs;
 pub(crate) mod machine;
 pub(crate) mod policy;
-#[allow(dead_code, unused_imports, reason = "parts of the driver, which does not use all of them yet")]
+#[cfg_attr(not(feature = "cli"), allow(unused_imports, reason = "what a file is checked with"))]
 pub(crate) mod ready;
 mod status;
 

@@ -50,16 +50,6 @@ impl LogFile {
         &self.path
     }
 
-    /// Whether it can be written now; for the start, and for a person who repaired something.
-    pub(crate) fn try_open(&mut self) -> io::Result<()> {
-        self.opened().map(|_| ())
-    }
-
-    /// Closes the file, so that the next bytes go to whatever has its name then.
-    pub(crate) fn reopen(&mut self) {
-        self.open = None;
-    }
-
     /// Appends; `writer` tells the streams apart that share the file. Says so when the file breaks, and when
     /// it is whole again.
     pub(crate) fn write(&mut self, writer: u64, chunk: Chunk<'_>) -> Option<Trouble> {
@@ -332,7 +322,6 @@ mod tests {
         let path = folder.path().join("fifo");
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let mut log = LogFile::new(&path, &LogOptions::default());
-        assert!(log.try_open().is_err());
         assert!(matches!(log.write(1, chunk("x\n")), Some(Trouble::Broken(_))));
     }
 }

@@ -16,5 +16,4 @@ pub(crate) use file::{LogFile, Trouble};
 pub(crate) use recent::Recent;
 pub(crate) use source::{Source, Stream};
 pub(crate) use splitter::Chunk;
-pub(crate) use tail::Tail;
 pub(crate) use terminal::Terminal;
