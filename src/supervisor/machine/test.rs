@@ -498,7 +498,9 @@ fn random_event(world: &mut World, random: &mut Random) {
             if world.alive.remove(&unit).is_some() {
                 let end = if random.below(2) == 0 { End::Success } else { End::Failure };
                 let (starts, now) = (world.starts.len(), world.now);
-                let asked = world.machine.unit(unit).leaving.is_some();
+                // A person asked for it to be started anew, or will be heard next.
+                let rolls = world.machine.rolling.contains(&unit);
+                let asked = rolls || world.machine.unit(unit).leaving.is_some();
                 world.send(Event::Ended { unit, end });
                 let at_once = world.starts[starts..].contains(&(unit, now));
                 assert!(asked || !at_once, "a start before its back-off, after {before} failures");
