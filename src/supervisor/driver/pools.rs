@@ -126,6 +126,13 @@ impl Driver {
     }
 }
 
+/// Only the command line calls by JSON; a program that embeds a supervisor has its own pools.
+#[cfg(not(feature = "cli"))]
+fn call(_pool: &crate::Pool, task: &str, _input: &[Value]) -> Result<Value, String> {
+    Err(format!("`{task}` cannot be called: built without the feature `cli`"))
+}
+
+#[cfg(feature = "cli")]
 fn call(pool: &crate::Pool, task: &str, input: &[Value]) -> Result<Value, String> {
     let (mut feed, outcomes) = pool.json_calls(task).map_err(|error| error.to_string())?;
     let arguments = serde_json::to_vec(input).map_err(|error| error.to_string())?;
