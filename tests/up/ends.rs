@@ -69,3 +69,18 @@ fn a_second_supervisor_of_a_configuration_says_who_runs() {
     assert_eq!(up.wait().0, Some(0));
     assert_eq!(up.run(&["status"]).code, Some(4));
 }
+
+#[test]
+fn a_keeper_that_is_killed_takes_its_programs_along_and_they_start_again() {
+    let mut up = Up::start(
+        "[program.nap]\ncommand = [\"sh\", \"-c\", \"sleep 1000 & echo $! > @/member; echo here; sleep 1001\"]\n",
+    );
+    up.read_until("here");
+    let (leader, member) = (up.pid("nap"), pid_in(&up.path("member")));
+    let keeper = crate::common::status(&leader.to_string(), "PPid").parse().unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(keeper), nix::sys::signal::Signal::SIGKILL).unwrap();
+    up.read_until("lost: the keeper died");
+    until(|| !runs(leader) && !runs(member));
+    up.read_until("here");
+    assert_ne!(up.pid("nap"), leader);
+}

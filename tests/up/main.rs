@@ -7,6 +7,7 @@ mod common;
 mod control;
 mod ends;
 mod misbehaving;
+mod pools;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};

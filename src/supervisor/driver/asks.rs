@@ -148,7 +148,7 @@ impl Driver {
                 self.handle(Event::ShutDown { at_once: now });
                 return Ok(());
             }
-            Request::Call { .. } => return Err("pools cannot be called yet".to_owned()),
+            Request::Call { pool, task, input } => return self.call(&pool, task, input, asker),
         }
         self.end(asker, &Answer::done());
         Ok(())

@@ -3,6 +3,7 @@
 
 mod asks;
 mod output;
+mod pools;
 mod programs;
 mod report;
 mod signs;
@@ -29,6 +30,7 @@ use super::machine::{Action, Event, Machine, Outcome, UnitId};
 use super::specification::Specification;
 use super::status::{Deaths, SupervisorEvent};
 use output::Pipes;
+use pools::Pools;
 use programs::Process;
 use signs::Signs;
 
@@ -110,6 +112,7 @@ pub(crate) struct Driver {
     terminal: Option<Terminal>,
     open_files: Option<(u64, u64)>,
     reload: Option<Reload>,
+    pools: Pools,
     finished: bool,
 }
 
@@ -130,6 +133,7 @@ impl Driver {
             // A file is always writable, and cannot be watched.
             let _ = events.add(terminal.target(), EpollEvent::new(EpollFlags::empty(), TERMINAL));
         }
+        let pool_kick = Arc::clone(&kick);
         let mut driver = Driver {
             machine,
             executable,
@@ -157,6 +161,7 @@ impl Driver {
             terminal,
             open_files,
             reload,
+            pools: Pools::new(pool_kick),
             finished: false,
         };
         driver.ensure_keeper()?;
@@ -205,6 +210,7 @@ impl Driver {
 
     fn answer_kick(&mut self) {
         let _ = self.kick.read();
+        self.hear_pools();
         while let Ok(Ask { request, answers }) = self.asks.try_recv() {
             self.answer(request, &Asker::Handle(answers));
         }

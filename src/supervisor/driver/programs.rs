@@ -56,7 +56,8 @@ impl Driver {
         let name = self.machine.unit(unit).name.to_string();
         let programs = &self.machine.specification().programs;
         let Some(program) = programs.iter().find(|program| program.name == name).cloned() else {
-            return Err("pools cannot be supervised yet".to_owned());
+            let pool = self.machine.specification().pools.iter().find(|pool| pool.name == name).cloned();
+            return self.start_pool(unit, pool.ok_or("it is not in the configuration any more")?);
         };
         self.ensure_keeper().map_err(|error| error.to_string())?;
         let (stdout, stderr) =
@@ -116,6 +117,9 @@ impl Driver {
 
     /// To the unit's whole group.
     pub(super) fn signal(&mut self, unit: UnitId, signal: Signal) {
+        if self.end_pool(unit) {
+            return;
+        }
         let Some(process) = self.processes.get_mut(&unit) else { return };
         process.sent = Some(signal);
         if let Some(keeping) = &mut self.keeping {
@@ -187,7 +191,7 @@ impl Driver {
     }
 
     /// A unit's process is gone, or never came: writes it down, and tells the machine.
-    fn gone(&mut self, unit: UnitId, mut death: Death, end: End) {
+    pub(super) fn gone(&mut self, unit: UnitId, mut death: Death, end: End) {
         self.drain(unit);
         self.forget_signs(unit);
         let Some(process) = self.processes.remove(&unit) else { return };
