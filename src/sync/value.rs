@@ -55,7 +55,10 @@ use super::shared::Shared;
 ///
 /// ```compile_fail
 /// let value = watertight::Value::new(1_i64).unwrap();
-/// let inside: &i64 = &*value.lock().unwrap();
+/// let inside: &i64 = {
+///     let guard = value.lock().unwrap();
+///     &*guard
+/// };
 /// println!("{inside}");
 /// ```
 pub struct Value<T: Pod> {
