@@ -13,8 +13,8 @@ use super::chunk::{Chunk, ChunkMut};
 use super::division::{self, Division, Manner};
 use super::error::{HolderDied, LockError};
 use super::face::{handle, lockable};
+use super::guard::Part;
 use super::hold::{Abandoned, Held, Hold};
-use super::plain::Part;
 use super::raw::Patience;
 use super::shared::Shared;
 

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::shm::object::{Kind, Shape};
 
 use super::face::handle;
-use super::plain;
+use super::guard;
 use super::shared::Shared;
 
 /// An integer that threads of any processes change without a lock: for plain counting.
@@ -78,6 +78,6 @@ impl<T: Integer> Deref for Atomic<T> {
 
     #[inline]
     fn deref(&self) -> &T::Atomic {
-        plain::atomic::<T>(self.shared.object())
+        guard::atomic::<T>(self.shared.object())
     }
 }

@@ -13,8 +13,8 @@ use super::array;
 use super::division::{self, Division, Manner};
 use super::error::LockError;
 use super::face::{guard, lockable};
+use super::guard::Part;
 use super::hold::{Abandoned, Hold};
-use super::plain::Part;
 use super::raw::Patience;
 use super::shared::{self, Shared};
 

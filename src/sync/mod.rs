@@ -23,12 +23,12 @@ mod division;
 mod error;
 mod event;
 mod face;
+#[allow(unsafe_code, reason = "tests/layers.rs holds the list of such files")]
+mod guard;
 pub(crate) mod hold;
 mod list;
 mod lock;
 mod monitor;
-#[allow(unsafe_code, reason = "tests/layers.rs holds the list of such files")]
-mod plain;
 mod raw;
 mod rlock;
 mod semaphore;

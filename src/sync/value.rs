@@ -11,8 +11,8 @@ use crate::shm::object::{Kind, Shape};
 
 use super::error::LockError;
 use super::face::{guard, handle, lockable};
+use super::guard::One;
 use super::hold::{Abandoned, Hold};
-use super::plain::One;
 use super::raw::Patience;
 use super::shared::Shared;
 
