@@ -161,7 +161,8 @@ fn the_death_of_holder_host_and_keeper_at_one_stroke_is_noticed() {
         let waiter = scope.spawn(|| lock.lock().map(drop).unwrap_err());
         until_waiting(1, "held");
         let numbers = [keeper, host.pid(), holder].map(|pid| pid.to_string());
-        assert!(std::process::Command::new("kill").arg("-KILL").args(numbers).status().unwrap().success());
+        // One of them may have gone with another.
+        std::process::Command::new("kill").arg("-KILL").args(numbers).output().unwrap();
         let LockError::HolderDied(died) = waiter.join().unwrap() else { panic!("it was not told") };
         assert_eq!(died.holder.pid, holder);
     });
@@ -173,7 +174,12 @@ fn nobody_notices_when_a_waiter_is_killed() {
     let lock = Lock::new().unwrap().named("wanted");
     for _ in 0..20 {
         let guard = lock.lock().unwrap();
-        let wait = |lock: Lock| drop(lock.lock().unwrap());
+        let wait = |lock: Lock| match lock.lock() {
+            Ok(guard) => drop(guard),
+            // The victim had come to hold it.
+            Err(LockError::HolderDied(_)) => lock.lock_recover().unwrap().mark_consistent(),
+            Err(error) => panic!("{error}"),
+        };
         let victim = Process::builder().daemon(true).spawn(wait, (lock.clone(),)).unwrap();
         let other = Process::spawn(wait, (lock.clone(),)).unwrap();
         until_waiting(2, "wanted");
@@ -185,12 +191,7 @@ fn nobody_notices_when_a_waiter_is_killed() {
         });
         other.join().unwrap();
         let _ = victim.join();
-        match lock.lock() {
-            Ok(guard) => drop(guard),
-            // It had come to hold it.
-            Err(LockError::HolderDied(_)) => lock.lock_recover().unwrap().mark_consistent(),
-            Err(error) => panic!("{error}"),
-        }
+        wait(lock.clone());
     }
 }
 

@@ -26,6 +26,9 @@ impl Inventory {
 
     /// What is there now and was not there then, one line each. Nothing is an empty list.
     pub(super) fn leftovers(&self) -> Vec<String> {
+        // First, because a thread that is about to end lets go of descriptors and names.
+        let threads = settled(|| procfs::thread_count().saturating_sub(self.threads));
+        let threads = (threads > 0).then(|| format!("{threads} threads"));
         let now = Inventory::take();
         let children = procfs::children(getpid()).into_iter().map(|child| {
             let name = std::fs::read_to_string(format!("/proc/{}/comm", child.pid)).unwrap_or_default();
@@ -35,8 +38,6 @@ impl Inventory {
             .descriptors
             .difference(&self.descriptors)
             .map(|(number, target)| format!("descriptor {number} ({target})"));
-        let threads = settled(|| procfs::thread_count().saturating_sub(self.threads));
-        let threads = (threads > 0).then(|| format!("{threads} threads"));
         let names =
             now.names.difference(&self.names).map(|name| format!("/dev/shm/{}", name.to_string_lossy()));
         children.chain(descriptors).chain(threads).chain(names).collect()
