@@ -115,14 +115,17 @@ impl Incoming {
                 continue;
             }
             let here = match consumer.available() {
-                0 => consumer.look(ring)?,
+                0 => {
+                    // Not behind the last piece: who sees that released may let go of what the frame speaks of.
+                    consumer.release(ring);
+                    consumer.look(ring)?
+                }
                 available => available,
             };
             if here == 0 {
                 return Ok(false);
             }
             consumer.append(ring, here.min(missing), &mut segment.words);
-            consumer.release(ring);
         }
         Ok(true)
     }

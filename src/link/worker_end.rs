@@ -196,6 +196,7 @@ impl<'l> WorkerEnd<'l> {
             let seen = self.consumer.seen();
             self.wait(|| ring.head.load(Ordering::Relaxed) != seen);
         }
+        self.consumer.release(ring);
         let (line, parts) = body.finish();
         self.frame.line = Line::Large(line);
         self.frame.parts = parts;
