@@ -56,6 +56,10 @@ impl Children {
         self.by_pid.insert(pid.as_raw(), child);
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_pid.is_empty()
+    }
+
     pub(super) fn get(&self, pid: Pid) -> Option<&Child> {
         self.by_pid.get(&pid.as_raw())
     }

@@ -74,13 +74,14 @@ pub(crate) fn serve(control: OwnedFd, host: OwnedFd) -> io::Result<Served> {
     let mut keeper = Keeper::new(control, host)?;
     child::name_process("watertight");
     keeper.greet()?;
-    keeper.prepare_spare();
-    if let Ok(folder) = &keeper.folder {
-        folder.sweep();
-    }
-    shm::name::sweep(None);
+    let mut swept = false;
     loop {
         match keeper.wait_and_handle()? {
+            // What others left behind goes once the first worker is under way.
+            Turn::Continue if !swept && !keeper.children.is_empty() => {
+                keeper.sweep();
+                swept = true;
+            }
             Turn::Continue => {}
             Turn::End => {
                 keeper.children.end_all();
@@ -122,9 +123,14 @@ impl Keeper {
         for (fd, token) in watched {
             epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, token))?;
         }
+        let single_threaded = SingleThreaded::check();
+        let (folder, spare) = match Folder::create() {
+            Ok((folder, server)) => (Ok(folder), single_threaded.as_ref().map(|_| server)),
+            Err(error) => (Err(error), None),
+        };
         Ok(Keeper {
-            single_threaded: SingleThreaded::check(),
-            folder: Folder::create(),
+            single_threaded,
+            folder,
             epoll,
             signals,
             control: Some(control),
@@ -134,8 +140,16 @@ impl Keeper {
             next_client: FIRST_CLIENT,
             children: Children::default(),
             programs: Programs::default(),
-            spare: None,
+            spare,
         })
+    }
+
+    /// Removes folders and shared-memory names whose owners all died at one stroke.
+    fn sweep(&self) {
+        if let Ok(folder) = &self.folder {
+            folder.sweep();
+        }
+        shm::name::sweep(None);
     }
 
     /// Says who we are and what we offer.

@@ -24,9 +24,10 @@ pub(super) fn start(server: CommandServer, address: String) -> std::io::Result<(
 }
 
 fn accept(server: CommandServer, address: &str) -> Option<IpcReceiver<Command>> {
+    let expected = fd::next_number().ok()?;
     let (receiver, first) = server.accept().ok()?;
     // ipc-channel accepts without close-on-exec; a program that a task starts must not inherit the channel.
-    fd::close_on_exec_by_address(address);
+    fd::close_on_exec_by_address(address, expected);
     execute(first);
     Some(receiver)
 }

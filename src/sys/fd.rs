@@ -78,36 +78,41 @@ pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Sets close-on-exec on every socket of this process whose own address is `path`.
+/// Sets close-on-exec on the socket of this process whose own address is `path`, which should be `expected`.
 ///
 /// ipc-channel accepts its connection without that flag and does not show its number.
-pub(crate) fn close_on_exec_by_address(path: &str) {
-    for number in sockets_by_address(path) {
+pub(crate) fn close_on_exec_by_address(path: &str, expected: RawFd) {
+    for number in sockets_by_address(path, expected) {
         // SAFETY: the descriptor was open a moment ago; on a closed one the call fails, and a flag that
         // hits a reused number of ours is a flag that all of ours have.
         let _ = fcntl(unsafe { BorrowedFd::borrow_raw(number) }, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
     }
 }
 
-/// A copy of a socket of this process whose own address is `path`; ipc-channel does not show its number.
-pub(crate) fn copy_by_address(path: &str) -> io::Result<OwnedFd> {
-    let number = sockets_by_address(path).into_iter().next().ok_or(io::ErrorKind::NotFound)?;
+/// A copy of the socket of this process whose own address is `path`, which should be `expected`; ipc-channel
+/// does not show its number.
+pub(crate) fn copy_by_address(path: &str, expected: RawFd) -> io::Result<OwnedFd> {
+    let number = sockets_by_address(path, expected).into_iter().next().ok_or(io::ErrorKind::NotFound)?;
     // SAFETY: the descriptor was open a moment ago; if it is closed meanwhile the duplication fails cleanly.
     duplicate_above(unsafe { BorrowedFd::borrow_raw(number) }, 3)
 }
 
-fn sockets_by_address(path: &str) -> Vec<RawFd> {
-    let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten();
-    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<RawFd>().ok());
+/// The expected number, or, where somebody else took it meanwhile, all that a search of this process finds.
+fn sockets_by_address(path: &str, expected: RawFd) -> Vec<RawFd> {
     let is_there = |number: &RawFd| {
         let address = nix::sys::socket::getsockname::<nix::sys::socket::UnixAddr>(*number);
         address.is_ok_and(|address| address.path().is_some_and(|own| own.as_os_str() == path))
     };
+    if is_there(&expected) {
+        return vec![expected];
+    }
+    let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten();
+    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<RawFd>().ok());
     // Collected, so that the folder is closed before anybody uses the numbers.
     numbers.filter(|number| *number > 2).filter(is_there).collect()
 }
 
-/// The number that the next descriptor of this process will have, if it has one thread.
+/// The number that the next descriptor of this process will have, unless another thread takes it.
 pub(crate) fn next_number() -> io::Result<RawFd> {
     Ok(File::open("/dev/null")?.as_raw_fd())
 }
