@@ -15,7 +15,7 @@ use super::layout::{
 };
 use super::ring::RingView;
 
-pub(crate) use super::layout::RING_WORDS;
+pub(crate) use super::layout::{RING_WORDS, WIDE_RING_WORDS};
 
 const MAGIC: u64 = 0x5754_4c41_4e45_0001;
 
