@@ -73,12 +73,12 @@ impl Scene {
     /// The worker claims the next task.
     fn claim(&mut self) -> u32 {
         assert!(self.end.next(&AtomicBool::new(true)).unwrap(), "there is a task");
-        self.end.task().0
+        self.end.number()
     }
 
     /// The worker ends the task that it has claimed.
     fn end(&mut self, kind: UpKind) {
-        let number = self.end.task().0;
+        let number = self.end.number();
         self.end.respond(number, kind, &mut vec![0], &mut Vec::new(), None).unwrap();
     }
 
