@@ -17,7 +17,7 @@ use super::Pool;
 use super::core::Core;
 use super::driver::Driver;
 use super::machine::{Config, Machine};
-use super::state::State;
+use super::state::{OnBreak, State};
 
 /// Where a pool's workers write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +83,7 @@ pub struct PoolBuilder {
     options: Options,
     executable: Executable,
     initializer: Option<Result<FirstJob, Error>>,
+    on_break: Option<OnBreak>,
 }
 
 impl Default for PoolBuilder {
@@ -110,7 +111,7 @@ impl Default for PoolBuilder {
             stderr: Output::Inherit,
             measured: false,
         };
-        PoolBuilder { options, executable: Executable::Own, initializer: None }
+        PoolBuilder { options, executable: Executable::Own, initializer: None, on_break: None }
     }
 }
 
@@ -280,6 +281,12 @@ impl PoolBuilder {
         self
     }
 
+    /// Told why, should the pool give up because its workers do not start. Called under its lock.
+    pub(crate) fn on_break(mut self, tell: impl FnOnce(&str) + Send + 'static) -> Self {
+        self.on_break = Some(Box::new(tell));
+        self
+    }
+
     /// Starts the pool.
     ///
     /// # Errors
@@ -288,7 +295,7 @@ impl PoolBuilder {
     /// the tasks.
     pub fn start(self) -> Result<Pool, Error> {
         self.check()?;
-        let PoolBuilder { options, executable, initializer } = self;
+        let PoolBuilder { options, executable, initializer, on_break } = self;
         let initializer = initializer.transpose()?;
         let keeper = Keeper::of(&executable)?;
         if initializer.is_some() && !keeper.is_same_build() {
@@ -308,6 +315,7 @@ impl PoolBuilder {
         let mut first = Vec::new();
         let machine = Machine::new(config, Instant::now(), &mut first);
         let mut state = State::new(machine, options.limits, options.measured);
+        state.on_break = on_break;
         state.begin(first);
         let core = Arc::new(Core::new(state)?);
         let mut driver = Driver::new(Arc::clone(&core), options.clone(), executable, initializer, client)

@@ -40,7 +40,13 @@ fn watertight(folder: &Path, words: &[&str]) -> Command {
 impl Up {
     /// Starts it with this configuration, in which `@` is the folder.
     fn start(configuration: &str) -> Up {
+        Up::start_in(&[], configuration)
+    }
+
+    /// As `start`, with these folders in its own.
+    fn start_in(folders: &[&str], configuration: &str) -> Up {
         let folder = tempfile::tempdir().unwrap();
+        folders.iter().for_each(|name| fs::create_dir(folder.path().join(name)).unwrap());
         configure(folder.path(), configuration);
         let mut command = watertight(folder.path(), &["up"]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -40,6 +40,9 @@ pub(super) use duty::Duty;
 pub(super) use end::Ending;
 pub(super) use room::Room;
 
+/// Called under the pool's lock, so it must be quick.
+pub(super) type OnBreak = Box<dyn FnOnce(&str) + Send>;
+
 /// Moves whenever a job has news.
 #[derive(Clone, Default)]
 struct Epoch(Arc<AtomicU64>);
@@ -103,6 +106,8 @@ pub(super) struct State {
     pub(super) holds: u32,
     /// The driver has left: nothing more will come.
     pub(super) ended: bool,
+    /// Told why, should the pool give up.
+    pub(super) on_break: Option<OnBreak>,
 }
 
 impl State {
@@ -136,6 +141,7 @@ impl State {
             pending: 0,
             holds: 0,
             ended: false,
+            on_break: None,
         }
     }
 
@@ -288,6 +294,9 @@ impl State {
             }
             Action::Break { reason } => {
                 tracing::error!(reason = &*reason, "the pool gives up: its workers do not start");
+                if let Some(tell) = self.on_break.take() {
+                    tell(&reason);
+                }
                 None
             }
             Action::AskToStop { slot } => self.ask_to_stop(slot),

@@ -200,7 +200,9 @@ impl Driver {
         death.generation = self.machine.unit(unit).generation;
         death.pid = process.pid;
         death.uptime_ms = super::milliseconds(process.since.elapsed());
-        death.cause = cause(&death, process.sent, stopping);
+        if death.cause.is_empty() {
+            death.cause = cause(&death, process.sent, stopping);
+        }
         (death.strays_killed, death.strays_left) = process.strays;
         let actions = self.machine.handle(Event::Ended { unit, end }, Instant::now());
         self.record(unit, death, stopping);
