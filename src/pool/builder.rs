@@ -9,6 +9,7 @@ use crate::error::{Error, Kind};
 use crate::keeper::handle::{Executable, Keeper};
 use crate::link::request::StartMethod;
 use crate::process::child::Job as FirstJob;
+use crate::sync::counters::Counters;
 use crate::sys::cpu::cpu_count;
 use crate::sys::limits::Limits;
 use crate::task::arguments::{Task, Transfer};
@@ -84,6 +85,7 @@ pub struct PoolBuilder {
     executable: Executable,
     initializer: Option<Result<FirstJob, Error>>,
     on_break: Option<OnBreak>,
+    counters: Option<Counters>,
 }
 
 impl Default for PoolBuilder {
@@ -111,7 +113,13 @@ impl Default for PoolBuilder {
             stderr: Output::Inherit,
             measured: false,
         };
-        PoolBuilder { options, executable: Executable::Own, initializer: None, on_break: None }
+        PoolBuilder {
+            options,
+            executable: Executable::Own,
+            initializer: None,
+            on_break: None,
+            counters: None,
+        }
     }
 }
 
@@ -287,6 +295,12 @@ impl PoolBuilder {
         self
     }
 
+    /// Counts there.
+    pub(crate) fn counters(mut self, counters: Counters) -> Self {
+        self.counters = Some(counters);
+        self
+    }
+
     /// Starts the pool.
     ///
     /// # Errors
@@ -295,7 +309,7 @@ impl PoolBuilder {
     /// the tasks.
     pub fn start(self) -> Result<Pool, Error> {
         self.check()?;
-        let PoolBuilder { options, executable, initializer, on_break } = self;
+        let PoolBuilder { options, executable, initializer, on_break, counters } = self;
         let initializer = initializer.transpose()?;
         let keeper = Keeper::of(&executable)?;
         if initializer.is_some() && !keeper.is_same_build() {
@@ -316,6 +330,7 @@ impl PoolBuilder {
         let machine = Machine::new(config, Instant::now(), &mut first);
         let mut state = State::new(machine, options.limits, options.measured);
         state.on_break = on_break;
+        state.counters = counters.unwrap_or(state.counters);
         state.begin(first);
         let core = Arc::new(Core::new(state)?);
         let mut driver = Driver::new(Arc::clone(&core), options.clone(), executable, initializer, client)

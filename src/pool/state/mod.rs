@@ -23,6 +23,7 @@ use rustc_hash::FxHashMap;
 use crate::link::frame::{DownHead, DownKind};
 use crate::link::lane::Lane;
 use crate::link::ring::Breach;
+use crate::sync::counters::{Count, Counters};
 use crate::sys::clock::monotonic_nanos;
 use crate::sys::limits::Limits;
 use crate::task::context::Progress;
@@ -32,7 +33,6 @@ use super::batch::{Batch, Name};
 use super::job::{Completion, Job, Mailbox};
 use super::machine::{self, Action, BatchKey, Event, JobKey, Machine, Slot, Span};
 use super::reader::Poller;
-use super::stats::Counters;
 use super::worker::{Armed, WorkerProcess};
 use telling::Told;
 
@@ -99,7 +99,7 @@ pub(super) struct State {
     pub(super) alarm: Option<Instant>,
     pub(super) limits: Limits,
     pub(super) measured: bool,
-    pub(super) counters: Arc<Counters>,
+    pub(super) counters: Counters,
     /// Submitted and not delivered, of all jobs.
     pub(super) pending: u64,
     /// Calls that have more to submit.
@@ -137,7 +137,7 @@ impl State {
             alarm: None,
             limits,
             measured,
-            counters: Arc::new(Counters::default()),
+            counters: Counters::own(0),
             pending: 0,
             holds: 0,
             ended: false,
@@ -242,7 +242,7 @@ impl State {
 
     /// A task that could not even be encoded takes its place in the submission all the same.
     pub(super) fn reject(&mut self, key: JobKey, index: u64, kind: TaskErrorKind) {
-        Counters::add(&self.counters.failed, 1);
+        self.counters.add(Count::Failed, 1);
         if let Some(job) = self.jobs.get_mut(&key) {
             let context = TaskContext::not_started(&job.task, Some(index));
             job.mailbox.push_error(index, TaskError::new(kind, context), None);
@@ -269,8 +269,17 @@ impl State {
         }
         actions.clear();
         self.actions = actions;
+        self.publish();
         self.tell_news();
         self.tell_hungry();
+    }
+
+    /// Tells readers of the counters what is going on.
+    fn publish(&self) {
+        if self.counters.is_published() {
+            self.counters.set(Count::Busy, self.machine.busy());
+            self.counters.set(Count::Pending, self.pending);
+        }
     }
 
     fn perform(&mut self, action: Action) -> Option<Event> {

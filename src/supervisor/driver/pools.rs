@@ -15,6 +15,7 @@ use crate::supervisor::machine::{Event, UnitId};
 use crate::supervisor::policy::End;
 use crate::supervisor::specification;
 use crate::supervisor::status::Death;
+use crate::sync::counters::Counters;
 
 use super::{Asker, Driver};
 
@@ -101,10 +102,10 @@ impl Pools {
 
 impl Driver {
     pub(super) fn start_pool(&mut self, unit: UnitId, pool: specification::Pool) -> Result<(), String> {
-        let telling = self.pools.telling.clone();
+        let (telling, counters) = (self.pools.telling.clone(), self.counters_of(unit));
         self.pools.spawn(move || {
             let broken = move |reason: &str| telling.tell(News::Broken(unit, reason.to_owned()));
-            News::Started(unit, start(&pool, broken).map(Arc::new))
+            News::Started(unit, start(&pool, counters, broken).map(Arc::new))
         })?;
         self.pools.alive.insert(unit, Life::Starting { then: Then::Run });
         Ok(())
@@ -219,6 +220,7 @@ fn call(pool: &crate::Pool, task: &str, input: &[Value]) -> Result<Value, String
 
 fn start(
     pool: &specification::Pool,
+    counters: Counters,
     broken: impl FnOnce(&str) + Send + 'static,
 ) -> Result<crate::Pool, String> {
     let worker = pool.worker.clone().map_or_else(stock, Ok)?;
@@ -227,6 +229,7 @@ fn start(
         .worker(worker)
         .stdout(Output::Stderr)
         .on_break(broken)
+        .counters(counters)
         .spare_workers(pool.spares as usize)
         .attempts(pool.attempts.max(1));
     if let Some(size) = pool.size {
