@@ -8,6 +8,7 @@ mod control;
 mod ends;
 mod misbehaving;
 mod pools;
+mod top;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
