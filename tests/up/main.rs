@@ -6,6 +6,7 @@ mod common;
 
 mod control;
 mod ends;
+mod idle;
 mod misbehaving;
 mod pools;
 mod top;
