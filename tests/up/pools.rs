@@ -55,3 +55,16 @@ fn a_temporary_pool_that_breaks_down_has_failed() {
     assert_eq!(up.run(&["down"]).code, Some(0));
     assert_eq!(up.wait().0, Some(0));
 }
+
+#[test]
+fn a_pool_does_not_mind_that_the_keeper_of_the_programs_was_killed() {
+    let mut up = Up::start("[pool.sums]\nsize = 1\n[program.nap]\ncommand = [\"sleep\", \"1000\"]\n");
+    assert_eq!(up.run_when_up(&["wait", "sums", "nap", "--timeout", "20s"]).code, Some(0));
+    let workers = up.status("sums")["workers"].clone();
+    let keeper = crate::common::status(&up.pid("nap").to_string(), "PPid").parse().unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(keeper), nix::sys::signal::Signal::SIGKILL).unwrap();
+    up.read_until("nap lost: the keeper died");
+    assert_eq!(up.run(&["call", "sums", "factorial", "5"]).stdout, "\"120\"\n");
+    let status = up.status("sums");
+    assert_eq!((&status["workers"], &status["starts"]), (&workers, &1.into()), "{status}");
+}

@@ -8,6 +8,7 @@ mod pools;
 mod programs;
 mod report;
 mod signs;
+mod strays;
 
 use std::collections::BTreeMap;
 use std::io;

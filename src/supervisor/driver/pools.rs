@@ -92,6 +92,11 @@ impl Pools {
         thread.map(drop).map_err(|error| format!("cannot start a thread: {error}"))
     }
 
+    /// Whether something of this pool may be there.
+    pub(super) fn is_alive(&self, unit: UnitId) -> bool {
+        self.alive.contains_key(&unit)
+    }
+
     fn running(&self, unit: UnitId) -> Option<&Arc<crate::Pool>> {
         match self.alive.get(&unit)? {
             Life::Running(pool) => Some(pool),
@@ -113,7 +118,7 @@ impl Driver {
 
     /// Whether the unit is a pool; it ends then, whatever the signal is.
     pub(super) fn end_pool(&mut self, unit: UnitId) -> bool {
-        let is_pool = self.pools.alive.contains_key(&unit);
+        let is_pool = self.pools.is_alive(unit);
         if is_pool {
             self.end_pool_for(unit, Reason::Asked);
         }
