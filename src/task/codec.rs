@@ -1,12 +1,14 @@
 //! Values as bytes. The one place that knows bincode.
 //!
 //! bincode is complete and no longer maintained (RUSTSEC-2025-0141), so everything that the rest of the crate
-//! wants of an encoding is these two functions, and another one can take its place here.
+//! wants of an encoding is these two functions, and another one can take its place here. It writes; `decode`
+//! reads, because a limit of bytes is all that bincode's own reader knows.
 //!
 //! Invariant: what is decoded is bounded by the bytes that are there. Integers have a fixed width, so a value
 //! claims no more than it brings, and trailing bytes are an error.
 
 use std::any::Any;
+use std::fmt::Display;
 
 use bincode::config::{self, Configuration, Fixint, Limit, LittleEndian};
 use bincode::enc::write::Writer;
@@ -15,6 +17,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::shm::transit;
 
+use super::decode::Source;
 use super::{buffer, passengers};
 
 /// The largest encoding of one value, without the buffers beside it.
@@ -34,10 +37,27 @@ pub(crate) enum EncodeError {
 pub(crate) enum DecodeError {
     #[error("{0} bytes are left over")]
     Trailing(usize),
-    #[error("it is larger than {0} bytes")]
-    TooLarge(u64),
+    #[error("bytes are missing")]
+    Missing,
+    #[error("{0} is neither true nor false")]
+    Flag(u8),
+    #[error(transparent)]
+    Text(#[from] std::str::Utf8Error),
+    #[error("it is nested deeper than {0} levels")]
+    TooDeep(u32),
+    #[error("it claims more than {0} bytes of items that need none")]
+    FromNothing(usize),
+    #[error("its type asks the format what it holds, which only JSON and its like can tell")]
+    Untold,
     #[error("{0}")]
     Serde(String),
+}
+
+impl serde::de::Error for DecodeError {
+    #[cold]
+    fn custom<T: Display>(text: T) -> DecodeError {
+        DecodeError::Serde(text.to_string())
+    }
 }
 
 /// Appends the encoding of `value` to `line` and its large buffers to `parts`. On an error `line` is as it
@@ -118,26 +138,17 @@ pub(crate) fn decode<T: DeserializeOwned + 'static>(
 pub(crate) fn decode_line<T: DeserializeOwned + 'static>(line: &[u8]) -> Result<T, DecodeError> {
     match decode_byte_vector(line) {
         Some(result) => result,
-        None => decode_within_limit(line),
+        None => decode_whole(line),
     }
 }
 
-/// The limit is a constant in bincode, so a few sizes stand for all.
 #[inline]
-fn decode_within_limit<T: DeserializeOwned>(line: &[u8]) -> Result<T, DecodeError> {
-    const SMALL: usize = 1 << 20;
-    const MIDDLE: usize = 64 << 20;
-    const LARGE: usize = 4 << 30;
-    let result = match line.len() {
-        length if length <= SMALL => bincode::serde::decode_from_slice(line, configuration::<SMALL>()),
-        length if length <= MIDDLE => bincode::serde::decode_from_slice(line, configuration::<MIDDLE>()),
-        length if length <= LARGE => bincode::serde::decode_from_slice(line, configuration::<LARGE>()),
-        _ => return Err(DecodeError::TooLarge(LARGE as u64)),
-    };
-    match result {
-        Ok((value, read)) if read == line.len() => Ok(value),
-        Ok((_, read)) => Err(DecodeError::Trailing(line.len() - read)),
-        Err(error) => Err(DecodeError::Serde(decoding_text(error))),
+fn decode_whole<T: DeserializeOwned>(line: &[u8]) -> Result<T, DecodeError> {
+    let mut source = Source::new(line);
+    let value = T::deserialize(source.decoder())?;
+    match source.left() {
+        0 => Ok(value),
+        left => Err(DecodeError::Trailing(left)),
     }
 }
 
@@ -146,21 +157,6 @@ fn encoding_text(error: bincode::error::EncodeError) -> String {
     match error {
         bincode::error::EncodeError::OtherString(text) => text,
         bincode::error::EncodeError::Other(text) => text.to_owned(),
-        other => other.to_string(),
-    }
-}
-
-fn decoding_text(error: bincode::error::DecodeError) -> String {
-    use bincode::error::DecodeError as Cause;
-    match error {
-        Cause::OtherString(text) => text,
-        Cause::Other(text) => text.to_owned(),
-        Cause::UnexpectedEnd { .. } => "bytes are missing".to_owned(),
-        Cause::LimitExceeded => "it claims more than there is".to_owned(),
-        Cause::Utf8 { inner } => inner.to_string(),
-        Cause::Serde(bincode::serde::DecodeError::AnyNotSupported) => {
-            "its type asks the format what it holds, which only JSON and its like can tell".to_owned()
-        }
         other => other.to_string(),
     }
 }
