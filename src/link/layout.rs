@@ -28,7 +28,3 @@ pub(super) const RINGS: usize = 1024;
 
 /// Words of a ring: 256 KiB.
 pub(crate) const RING_WORDS: usize = 32 * 1024;
-
-/// Words of the ring down to a pool's worker: 1 MiB. A large argument goes through in pieces of at most this, and
-/// each piece may cost two wake-ups. Memory that is never written is never there.
-pub(crate) const WIDE_RING_WORDS: usize = 128 * 1024;

@@ -14,6 +14,3 @@ pub(crate) const RINGS: usize = 12;
 
 /// Words of the ring up: one result without a line.
 pub(crate) const RING_WORDS: usize = 1;
-
-/// As many; no model has a pool.
-pub(crate) const WIDE_RING_WORDS: usize = RING_WORDS;
