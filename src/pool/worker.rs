@@ -47,9 +47,18 @@ pub(super) enum Armed {
 
 /// How far a worker's initializer is.
 pub(super) enum Initializer {
+    /// There is none, and it was asked something that it has to answer before it is given anything.
+    Asked,
     Running,
     Done,
     Failed(TaskErrorKind),
+}
+
+impl Initializer {
+    /// Whether what comes next is no result of a task.
+    pub(super) fn is_pending(&self) -> bool {
+        matches!(self, Initializer::Asked | Initializer::Running)
+    }
 }
 
 /// The command channel of a worker.
