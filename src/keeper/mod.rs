@@ -12,5 +12,5 @@ mod folder;
 pub(crate) mod handle;
 pub(crate) mod identity;
 pub(crate) mod launch;
-mod programs;
+pub(crate) mod programs;
 pub(crate) mod server;

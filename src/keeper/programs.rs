@@ -266,7 +266,7 @@ fn own_children() -> Vec<i32> {
 }
 
 /// The marks in a process's environment; of a supervisor under a supervisor there are two.
-fn marks_of(pid: i32) -> Vec<String> {
+pub(crate) fn marks_of(pid: i32) -> Vec<String> {
     let variables = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
     let name = format!("{MARK}=");
     let value =

@@ -9,6 +9,7 @@ use crate::error::{Error, Kind};
 use crate::keeper::handle::{Executable, Keeper};
 use crate::link::request::StartMethod;
 use crate::process::child::Job as FirstJob;
+use crate::sync::counters::Counters;
 use crate::sys::cpu::cpu_count;
 use crate::sys::limits::Limits;
 use crate::task::arguments::{Task, Transfer};
@@ -17,7 +18,7 @@ use super::Pool;
 use super::core::Core;
 use super::driver::Driver;
 use super::machine::{Config, Machine};
-use super::state::State;
+use super::state::{OnBreak, State};
 
 /// Where a pool's workers write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +84,8 @@ pub struct PoolBuilder {
     options: Options,
     executable: Executable,
     initializer: Option<Result<FirstJob, Error>>,
+    on_break: Option<OnBreak>,
+    counters: Option<Counters>,
 }
 
 impl Default for PoolBuilder {
@@ -110,7 +113,13 @@ impl Default for PoolBuilder {
             stderr: Output::Inherit,
             measured: false,
         };
-        PoolBuilder { options, executable: Executable::Own, initializer: None }
+        PoolBuilder {
+            options,
+            executable: Executable::Own,
+            initializer: None,
+            on_break: None,
+            counters: None,
+        }
     }
 }
 
@@ -280,6 +289,18 @@ impl PoolBuilder {
         self
     }
 
+    /// Told why, should the pool give up because its workers do not start. Called under its lock.
+    pub(crate) fn on_break(mut self, tell: impl FnOnce(&str) + Send + 'static) -> Self {
+        self.on_break = Some(Box::new(tell));
+        self
+    }
+
+    /// Counts there.
+    pub(crate) fn counters(mut self, counters: Counters) -> Self {
+        self.counters = Some(counters);
+        self
+    }
+
     /// Starts the pool.
     ///
     /// # Errors
@@ -288,7 +309,7 @@ impl PoolBuilder {
     /// the tasks.
     pub fn start(self) -> Result<Pool, Error> {
         self.check()?;
-        let PoolBuilder { options, executable, initializer } = self;
+        let PoolBuilder { options, executable, initializer, on_break, counters } = self;
         let initializer = initializer.transpose()?;
         let keeper = Keeper::of(&executable)?;
         if initializer.is_some() && !keeper.is_same_build() {
@@ -308,6 +329,8 @@ impl PoolBuilder {
         let mut first = Vec::new();
         let machine = Machine::new(config, Instant::now(), &mut first);
         let mut state = State::new(machine, options.limits, options.measured);
+        state.on_break = on_break;
+        state.counters = counters.unwrap_or(state.counters);
         state.begin(first);
         let core = Arc::new(Core::new(state)?);
         let mut driver = Driver::new(Arc::clone(&core), options.clone(), executable, initializer, client)

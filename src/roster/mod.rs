@@ -7,6 +7,7 @@
 mod bells;
 mod circle;
 mod layout;
+mod owner;
 mod report;
 mod site;
 mod thread;
@@ -22,7 +23,7 @@ use crate::shm::segment::{OpenError, Segment};
 use crate::shm::text;
 
 pub(crate) use circle::Link;
-pub(crate) use layout::Owner;
+pub(crate) use owner::Owner;
 pub use report::{Party, Waiter, waiters};
 pub(crate) use wait::{Ending, Target, Wait, deadline};
 
@@ -50,6 +51,12 @@ pub(crate) fn tree() -> SegmentId {
 pub(crate) fn become_worker(tree: SegmentId, name: &str) {
     let _ = TREE.set(tree);
     let _ = PROCESS_NAME.set(name.to_owned());
+}
+
+/// In a program that has no tree of its own and looks at the objects of another one's.
+#[cfg(feature = "cli")]
+pub(crate) fn become_guest(tree: SegmentId, name: &str) {
+    become_worker(tree, name);
 }
 
 impl Roster {
@@ -84,6 +91,6 @@ impl Roster {
         let state = self.bells.state(slot);
         let Some(user) = state.user.filter(|_| state.generation == owner.generation()) else { return false };
         let word = self.segment().user_at(user).load(Ordering::Acquire);
-        layout::tag(word) == state.tag && (user == self.segment().user() || self.watch.is_alive(user, word))
+        owner::tag(word) == state.tag && (user == self.segment().user() || self.watch.is_alive(user, word))
     }
 }

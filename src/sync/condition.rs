@@ -16,6 +16,7 @@ use crate::sys::futex;
 use super::error::LockError;
 use super::face::handle;
 use super::hold::Held;
+use super::limits::MOST_WAITERS;
 use super::monitor::{self, Monitor};
 use super::raw::Patience;
 use super::shared::Shared;
@@ -23,9 +24,6 @@ use super::shared::Shared;
 /// Words of the state: the next ticket, then the entries.
 const TICKET: usize = 0;
 const ENTRIES: usize = 1;
-
-/// How many threads can wait at a time.
-const MOST_WAITERS: usize = 128;
 const WORDS: usize = ENTRIES + MOST_WAITERS;
 
 /// In an entry: this waiter was notified.

@@ -19,6 +19,7 @@ mod atomic;
 mod barrier;
 mod chunk;
 mod condition;
+pub(crate) mod counters;
 mod division;
 mod error;
 mod event;
@@ -26,6 +27,7 @@ mod face;
 #[allow(unsafe_code, reason = "tests/layers.rs holds the list of such files")]
 mod guard;
 pub(crate) mod hold;
+mod limits;
 mod list;
 mod lock;
 mod monitor;

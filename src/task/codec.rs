@@ -78,18 +78,12 @@ pub(crate) fn encode<T: Serialize + 'static>(
     let mut writer = LineWriter { line, end };
     let mut write = || bincode::serde::encode_into_writer(value, &mut writer, configuration::<1>());
     // What owns nothing holds no buffers.
-    let ((result, collected), objects) = match std::mem::needs_drop::<T>() {
-        true => transit::collecting(|| buffer::collecting(write)),
-        false => ((write(), None), Vec::new()),
-    };
+    if !std::mem::needs_drop::<T>() {
+        return write().map(drop).map_err(|error| undo(error, writer, start, largest));
+    }
+    let ((result, collected), objects) = transit::collecting(|| buffer::collecting(write));
     if let Err(error) = result {
-        let full = writer.line.len() == writer.end;
-        line.truncate(start);
-        return Err(if full {
-            EncodeError::TooLarge(largest)
-        } else {
-            EncodeError::Serde(encoding_text(error))
-        });
+        return Err(undo(error, writer, start, largest));
     }
     let passengers = passengers::board(objects);
     if collected.is_none() && passengers.is_none() {
@@ -99,6 +93,22 @@ pub(crate) fn encode<T: Serialize + 'static>(
     parts.extend(collected.into_iter().flatten().chain(passengers));
     let beside: usize = parts[before..].iter().map(Buffer::len).sum();
     check_size(line, start, beside as u64, largest)
+}
+
+/// Cuts the line back to where a value began that could not be written, and says why.
+#[cold]
+fn undo(
+    error: bincode::error::EncodeError,
+    writer: LineWriter<'_>,
+    start: usize,
+    largest: u64,
+) -> EncodeError {
+    let full = writer.line.len() == writer.end;
+    writer.line.truncate(start);
+    match full {
+        true => EncodeError::TooLarge(largest),
+        false => EncodeError::Serde(encoding_text(error)),
+    }
 }
 
 /// A value of ours that holds no buffers and no handles of users.

@@ -93,3 +93,18 @@ fn logs_are_kept_and_followed() {
     let logs = up.run(&["logs", "nap"]).stdout;
     assert!(logs.contains("nap | one") && logs.contains("nap | two"), "{logs}");
 }
+
+#[test]
+fn copies_that_have_gone_leave_no_descriptors() {
+    let mut up = Up::start(NAP);
+    socket(&mut up);
+    let descriptors = |up: &Up| std::fs::read_dir(format!("/proc/{}/fd", up.child.id())).unwrap().count();
+    let before = descriptors(&up);
+    for _ in 0..5 {
+        assert_eq!(up.run(&["scale", "nap", "5"]).code, Some(0));
+        assert_eq!(up.run(&["wait", "nap", "--timeout", "20s"]).code, Some(0));
+        assert_eq!(up.run(&["scale", "nap", "1"]).code, Some(0));
+        crate::common::until(|| up.run(&["status", "--json"]).stdout.lines().count() == 1);
+    }
+    crate::common::until(|| descriptors(&up) <= before);
+}

@@ -57,6 +57,7 @@ impl Driver {
                     worker.process = descriptors.next();
                     tracing::debug!(pid, slot, after = ?worker.started.elapsed(), "worker started");
                 }
+                state.counters.set_worker(slot, pid);
                 self.connects.extend(connect.map(|(name, _listener)| Connect { id, name, _listener }));
             }
             Notice::Failed { id, step, errno } => {

@@ -12,7 +12,7 @@ use crate::keeper::identity;
 use crate::link::command::Command;
 use crate::link::frame::DownHead;
 use crate::link::host_end::HostEnd;
-use crate::link::lane::RING_WORDS;
+use crate::link::lane::Lane;
 use crate::link::request::{Launch, Role, Settings, StartMethod};
 use crate::link::ring::Breach;
 use crate::pool::builder::{Options, Output};
@@ -53,7 +53,7 @@ impl Driver {
         };
         self.next_id = self.next_id.wrapping_add(1);
         let (id, name) = (self.next_id, format!("{}-{}", self.options.name, slot + 1));
-        let (mut lane, memory) = HostEnd::create(&name, RING_WORDS, self.options.largest_result)
+        let (mut lane, memory) = HostEnd::create(&name, Lane::WIDE, self.options.largest_result)
             .map_err(system("make shared memory for a worker"))?;
         let (stderr_end, stderr) = Capture::tail(STDERR_KEPT).map_err(system("make a pipe for a worker"))?;
         let stdout_end = match self.options.stdout {

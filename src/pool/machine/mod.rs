@@ -167,6 +167,11 @@ impl Machine {
         self.workers.iter().map(|worker| u64::from(worker.in_flight)).sum()
     }
 
+    /// How many workers have items in flight.
+    pub(super) fn busy(&self) -> u64 {
+        self.workers.iter().filter(|worker| worker.in_flight > 0).count() as u64
+    }
+
     /// How many items wait for a worker or their next attempt.
     pub(super) fn queued(&self) -> u64 {
         let delayed = self.delayed.iter().map(|(_, span)| span);

@@ -15,10 +15,11 @@ use crate::pool::job::{Facts, Job};
 use crate::pool::machine::{BatchKey, Event, JobKey, Slot, Span};
 use crate::pool::worker::{Initializer, WorkerProcess};
 use crate::process::verdict;
+use crate::sync::counters::Count;
 use crate::task::error::{Absent, TaskErrorKind};
 
 use super::telling::Told;
-use super::{Counters, Duty, State};
+use super::{Duty, State};
 
 impl State {
     /// Reads what has come up the lane of a worker.
@@ -58,7 +59,7 @@ impl State {
             self.untold = (left > 0).then_some(slot);
             match step {
                 Step::Values(count) => {
-                    Counters::add(&self.counters.done, u64::from(count));
+                    self.counters.add(Count::Done, u64::from(count));
                     self.pending -= u64::from(count);
                     self.run(Event::Settled { slot, count });
                 }

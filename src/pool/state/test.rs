@@ -73,12 +73,12 @@ impl Scene {
     /// The worker claims the next task.
     fn claim(&mut self) -> u32 {
         assert!(self.end.next(&AtomicBool::new(true)).unwrap(), "there is a task");
-        self.end.task().0
+        self.end.number()
     }
 
     /// The worker ends the task that it has claimed.
     fn end(&mut self, kind: UpKind) {
-        let number = self.end.task().0;
+        let number = self.end.number();
         self.end.respond(number, kind, &mut vec![0], &mut Vec::new(), None).unwrap();
     }
 
@@ -248,5 +248,5 @@ fn a_worker_that_broke_the_protocol_is_given_nothing_and_counts_as_crashed() {
     assert_eq!((scene.state.machine.in_flight(), scene.state.machine.queued()), (0, 1));
     let status = ExitStatus::Signal { signal: crate::Signal::SIGKILL, core_dumped: false };
     scene.state.worker_ended(0, Ending::Exited(status, ResourceUsage::default()), None);
-    assert_eq!(scene.state.counters.crashed.load(std::sync::atomic::Ordering::Relaxed), 1);
+    assert_eq!(scene.state.counters.get(crate::sync::counters::Count::Crashed), 1);
 }

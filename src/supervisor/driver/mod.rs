@@ -2,11 +2,13 @@
 //! nothing that the machine can decide.
 
 mod asks;
+mod counters;
 mod output;
 mod pools;
 mod programs;
 mod report;
 mod signs;
+mod strays;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,12 +23,13 @@ use rustc_hash::FxHashMap;
 
 use crate::keeper::client::Client as Keeping;
 use crate::keeper::handle::{Executable, Keeper};
+use crate::sync::counters::{Count, Counters};
 use crate::sys::pidfd;
 
 use super::control::protocol::{Answer, Request};
 use super::control::{Client, Listener};
 use super::logs::{LogFile, Terminal};
-use super::machine::{Action, Event, Machine, Outcome, UnitId};
+use super::machine::{Action, Event, Machine, Outcome, Phase, UnitId};
 use super::specification::Specification;
 use super::status::{Deaths, SupervisorEvent};
 use output::Pipes;
@@ -59,6 +62,14 @@ pub(crate) struct Ask {
 enum Asker {
     Client(u64),
     Handle(Sender<Answer>),
+}
+
+/// Somebody who follows what happens.
+#[derive(Clone)]
+struct Watcher {
+    asker: Asker,
+    /// It reads the counters itself.
+    counters: bool,
 }
 
 /// Somebody who waits for units.
@@ -105,7 +116,8 @@ pub(crate) struct Driver {
     listener: Option<Listener>,
     clients: FxHashMap<u64, Client>,
     next_client: u64,
-    watchers: Vec<Asker>,
+    watchers: Vec<Watcher>,
+    counters: FxHashMap<UnitId, Counters>,
     followers: Vec<(Asker, Vec<UnitId>)>,
     waiting: Vec<Waiting>,
     downs: Vec<Asker>,
@@ -155,6 +167,7 @@ impl Driver {
             clients: FxHashMap::default(),
             next_client: 0,
             watchers: Vec::new(),
+            counters: FxHashMap::default(),
             followers: Vec::new(),
             waiting: Vec::new(),
             downs: Vec::new(),
@@ -236,11 +249,22 @@ impl Driver {
     }
 
     fn changed(&mut self, unit: UnitId) {
-        if self.watchers.is_empty() {
-            return;
+        let restarts = self.machine.unit(unit).restarts;
+        self.counters_of(unit).set(Count::Restarts, restarts);
+        if !self.watchers.is_empty() {
+            let status = Box::new(self.status_of(unit, false));
+            self.tell_watchers(&SupervisorEvent::State(status));
         }
-        let status = Box::new(self.status_of(unit, false));
-        self.tell_watchers(&SupervisorEvent::State(status));
+        if self.machine.unit(unit).phase == Phase::Removed {
+            self.forget(unit);
+        }
+    }
+
+    /// Nothing is kept of a unit that is no part of the tree any more.
+    fn forget(&mut self, unit: UnitId) {
+        self.counters.remove(&unit);
+        self.pipes.remove(&unit);
+        self.deaths.remove(&unit);
     }
 
     fn note(&mut self, text: String) {
@@ -251,10 +275,16 @@ impl Driver {
     }
 
     fn tell_watchers(&mut self, event: &SupervisorEvent) {
-        let answer = Answer::Event(event.clone());
-        for asker in std::mem::take(&mut self.watchers) {
-            if self.say(&asker, &answer) {
-                self.watchers.push(asker);
+        if !self.watchers.is_empty() {
+            self.tell(&Answer::Event(event.clone()), |_| true);
+        }
+    }
+
+    /// Tells those who follow and want it.
+    fn tell(&mut self, answer: &Answer, wants: impl Fn(&Watcher) -> bool) {
+        for watcher in std::mem::take(&mut self.watchers) {
+            if !wants(&watcher) || self.say(&watcher.asker, answer) {
+                self.watchers.push(watcher);
             }
         }
     }

@@ -1,9 +1,10 @@
 //! What the models show. Each looks at more than one order, or it would show nothing.
 
-use watertight_model::{bell, claim, hand_over, lane, ring};
+use watertight_model::{bell, claim, hand_over, lane, lock, ring};
 
 fn check(model: fn() -> usize) {
     let orders = model();
+    println!("{orders} orders");
     assert!(orders > 3, "a model of {orders} orders has no race in it");
 }
 
@@ -107,4 +108,39 @@ fn a_reader_that_sleeps_hears_of_what_others_send() {
 #[test]
 fn a_driver_that_was_woken_for_nothing_sleeps_again() {
     check(hand_over::sent_while_waking);
+}
+
+#[test]
+fn a_lock_has_one_holder_at_a_time_and_wakes_the_next() {
+    check(lock::one_at_a_time);
+}
+
+#[test]
+fn whoever_is_woken_for_a_lock_and_comes_too_late_sleeps_again() {
+    check(lock::three);
+}
+
+#[test]
+fn a_wake_up_of_one_whose_time_is_over_is_given_on() {
+    check(lock::a_wake_up_is_given_on);
+}
+
+#[test]
+fn a_lock_passes_on_from_a_holder_that_dies_at_any_step() {
+    check(lock::a_holder_dies_anywhere);
+}
+
+#[test]
+fn a_waiter_that_dies_at_any_step_is_not_noticed() {
+    check(lock::a_waiter_dies_anywhere);
+}
+
+#[test]
+fn a_hold_that_was_handed_over_is_freed_once() {
+    check(lock::handed_over);
+}
+
+#[test]
+fn two_locks_in_opposite_order_are_refused_to_one_at_most_and_block_nobody() {
+    check(lock::a_circle_of_two);
 }

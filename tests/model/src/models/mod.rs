@@ -3,4 +3,5 @@
 pub mod bell;
 pub mod claim;
 pub mod lane;
+pub mod lock;
 pub mod ring;
