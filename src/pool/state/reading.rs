@@ -25,7 +25,7 @@ impl State {
     /// Reads what has come up the lane of a worker.
     pub(in crate::pool) fn drain(&mut self, slot: Slot) {
         let Some(worker) =
-            self.workers.get_mut(slot).and_then(Option::as_mut).filter(|worker| worker.breach.is_none())
+            self.workers.get_mut(slot).and_then(Option::as_mut).filter(|worker| worker.is_read())
         else {
             return;
         };
