@@ -7,7 +7,8 @@ use crate::primitive::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::shm::segment::Segment;
 use crate::sys::futex;
 
-use super::layout::{self, MAX_THREADS, State};
+use super::layout::{self, MAX_THREADS};
+use super::owner::State;
 
 /// The roster's memory.
 pub(super) struct Bells(Segment);

@@ -11,7 +11,8 @@ use crate::shm::name::SegmentId;
 use crate::shm::segment::Segment;
 
 use super::Roster;
-use super::layout::{self, Owner};
+use super::layout;
+use super::owner::Owner;
 use super::wait::{INSISTS, TIMED, Target};
 
 /// Longer chains are not followed.

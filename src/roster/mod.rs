@@ -7,6 +7,7 @@
 mod bells;
 mod circle;
 mod layout;
+mod owner;
 mod report;
 mod site;
 mod thread;
@@ -22,7 +23,7 @@ use crate::shm::segment::{OpenError, Segment};
 use crate::shm::text;
 
 pub(crate) use circle::Link;
-pub(crate) use layout::Owner;
+pub(crate) use owner::Owner;
 pub use report::{Party, Waiter, waiters};
 pub(crate) use wait::{Ending, Target, Wait, deadline};
 
@@ -90,6 +91,6 @@ impl Roster {
         let state = self.bells.state(slot);
         let Some(user) = state.user.filter(|_| state.generation == owner.generation()) else { return false };
         let word = self.segment().user_at(user).load(Ordering::Acquire);
-        layout::tag(word) == state.tag && (user == self.segment().user() || self.watch.is_alive(user, word))
+        owner::tag(word) == state.tag && (user == self.segment().user() || self.watch.is_alive(user, word))
     }
 }

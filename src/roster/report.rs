@@ -13,7 +13,8 @@ use crate::shm::text;
 use crate::sys::clock::monotonic_nanos;
 
 use super::circle::{holder, waits_for};
-use super::layout::{self, MAX_THREADS, Owner};
+use super::layout::{self, MAX_THREADS};
+use super::owner::Owner;
 use super::wait::Target;
 use super::{Link, Roster};
 

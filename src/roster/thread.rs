@@ -8,7 +8,8 @@ use crate::shm::text;
 
 use super::Roster;
 use super::bells::Whose;
-use super::layout::{self, GENERATIONS, MAX_THREADS, Owner, State};
+use super::layout::{self, MAX_THREADS};
+use super::owner::{self, GENERATIONS, Owner, State};
 
 thread_local! {
     /// The roster's instance and this thread's owner word in it, without a destructor in the way.
@@ -76,7 +77,7 @@ impl Roster {
 
     fn take_slot(&self) -> Option<(usize, u32)> {
         let segment = self.segment();
-        let tag = layout::tag(segment.user_at(segment.user()).load(Ordering::Relaxed));
+        let tag = owner::tag(segment.user_at(segment.user()).load(Ordering::Relaxed));
         // Each search begins one further on, so that a slot's last user is known for long.
         let start = segment.word(layout::AT_NEXT_THREAD).fetch_add(1, Ordering::Relaxed) as usize;
         (0..MAX_THREADS).map(|index| (start + index) % MAX_THREADS + 1).find_map(|slot| {
@@ -101,6 +102,6 @@ impl Roster {
     fn is_used(&self, state: State) -> bool {
         let Some(user) = state.user else { return false };
         let word = self.segment().user_at(user).load(Ordering::Acquire);
-        word != 0 && layout::tag(word) == state.tag
+        word != 0 && owner::tag(word) == state.tag
     }
 }

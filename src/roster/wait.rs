@@ -8,7 +8,8 @@ use crate::shm::object::Object;
 use crate::sys::clock::monotonic_nanos;
 use crate::sys::futex::{self, Slept};
 
-use super::layout::{self, Owner};
+use super::layout;
+use super::owner::Owner;
 use super::watch::Coverage;
 use super::{Link, Roster, circle};
 

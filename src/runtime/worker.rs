@@ -112,7 +112,7 @@ impl Worker {
         {
             self.frame = self.look_up(*head, serial);
         }
-        let number = end.task().0;
+        let number = end.number();
         let start = if self.frame.timed { monotonic_nanos() } else { 0 };
         lane.black_box().start_task(start);
         let timeout = self.frame.timeout;
@@ -140,10 +140,10 @@ impl Worker {
                 return self.text(UpKind::UnknownTask, text);
             }
         };
-        let mut parts = std::mem::take(end.parts());
+        let (line, parts) = end.arguments();
         let mut call = Call {
-            line: end.task().1,
-            parts: &mut parts,
+            line,
+            parts,
             result: &mut self.result,
             result_parts: &mut self.parts,
             largest_result: self.settings.largest_result,

@@ -27,6 +27,7 @@ mod face;
 #[allow(unsafe_code, reason = "tests/layers.rs holds the list of such files")]
 mod guard;
 pub(crate) mod hold;
+mod limits;
 mod list;
 mod lock;
 mod monitor;

@@ -12,6 +12,7 @@ use crate::sys::futex;
 
 use super::error::LockError;
 use super::face::handle;
+use super::limits::MOST_OWNERS;
 use super::monitor::{self, Monitor};
 use super::raw::Patience;
 use super::shared::Shared;
@@ -21,9 +22,6 @@ const FREE: usize = 0;
 const BOUND: usize = 1;
 const RELEASES: usize = 2;
 const OWNERS: usize = 3;
-
-/// How many threads can own permits at a time.
-const MOST_OWNERS: usize = 256;
 const WORDS: usize = OWNERS + MOST_OWNERS;
 
 /// A number of permits, for threads of any processes.

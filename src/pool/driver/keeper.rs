@@ -52,11 +52,7 @@ impl Driver {
                 let Some(slot) = state.slot_of(id) else { return self.tell_connected(id) };
                 let mut descriptors = descriptors.into_iter();
                 let connect = commands.zip(descriptors.next());
-                if let Some(worker) = state.workers[slot].as_mut() {
-                    worker.pid = pid;
-                    worker.process = descriptors.next();
-                    tracing::debug!(pid, slot, after = ?worker.started.elapsed(), "worker started");
-                }
+                state.name(slot, pid, descriptors.next());
                 state.counters.set_worker(slot, pid);
                 self.connects.extend(connect.map(|(name, _listener)| Connect { id, name, _listener }));
             }

@@ -80,8 +80,8 @@ impl Machine {
         actions: &mut Vec<Action>,
     ) {
         self.condemn_unwanted(slot, now, actions);
-        if std::mem::take(&mut self.workers[slot].overdue) {
-            self.time_out(slot, running_for, now, actions);
+        if let Some(item) = self.workers[slot].overdue.take() {
+            self.time_out(slot, item, running_for, now, actions);
         }
         self.fill(now, actions);
         self.finish_if_done(actions);

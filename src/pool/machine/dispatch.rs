@@ -69,7 +69,8 @@ impl Machine {
 
     /// Starts a process in a slot.
     pub(super) fn start(&mut self, slot: Slot, now: Instant, actions: &mut Vec<Action>) {
-        let phase = if self.config.initializer { Phase::Initializing } else { Phase::Working };
+        let waits = self.config.initializer || self.workers[slot].doubtful;
+        let phase = if waits { Phase::Initializing } else { Phase::Working };
         self.restarted += u64::from(std::mem::take(&mut self.workers[slot].succeeds));
         self.workers[slot].start(phase, now);
         actions.push(Action::Start { slot });

@@ -65,6 +65,7 @@ impl Machine {
     pub(super) fn initialized(&mut self, slot: Slot, now: Instant, actions: &mut Vec<Action>) {
         let worker = &mut self.workers[slot];
         worker.prove();
+        worker.doubtful = false;
         if worker.phase == Phase::Initializing {
             worker.phase = Phase::Working;
             worker.since = now;

@@ -43,6 +43,7 @@ impl State {
         if let Some(worker) = self.workers[slot].as_mut() {
             // A keeper's death can be seen before that of its workers: nothing is claimed any more from here on.
             worker.lane.shut();
+            worker.awaits_pid = false;
         }
         self.drain(slot);
         let Some(worker) = self.workers[slot].as_mut() else {

@@ -13,6 +13,7 @@ mod telling;
 mod test;
 
 use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::Thread;
@@ -357,7 +358,9 @@ impl State {
     }
 
     /// A worker was started: sends it what the machine has given it meanwhile.
-    pub(super) fn install(&mut self, slot: Slot, worker: WorkerProcess) {
+    pub(super) fn install(&mut self, slot: Slot, mut worker: WorkerProcess) {
+        // Who measures wants to know of every result where it comes from.
+        worker.awaits_pid = self.measured;
         self.workers[slot] = Some(worker);
         self.renew_lanes();
         // Its initializer's result must ring too.
@@ -399,8 +402,20 @@ impl State {
 
     /// After a worker came or went, or what it says is not read any more.
     pub(super) fn renew_lanes(&mut self) {
-        let read = self.workers.iter().flatten().filter(|worker| worker.breach.is_none());
+        let read = self.workers.iter().flatten().filter(|worker| worker.is_read());
         self.lanes = read.map(|worker| Arc::clone(worker.lane.lane())).collect();
+    }
+
+    /// The keeper has told the pid of a worker.
+    pub(super) fn name(&mut self, slot: Slot, pid: u32, process: Option<OwnedFd>) {
+        let Some(worker) = self.workers[slot].as_mut() else { return };
+        worker.pid = pid;
+        worker.process = process;
+        tracing::debug!(pid, slot, after = ?worker.started.elapsed(), "worker started");
+        if std::mem::take(&mut worker.awaits_pid) {
+            self.renew_lanes();
+            self.drain(slot);
+        }
     }
 
     /// The slot of the worker with this number.

@@ -5,12 +5,16 @@ use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use loom::sync::atomic::{self, AtomicU32};
+use loom::sync::atomic;
 use loom::sync::{Condvar, Mutex};
+
+use crate::words;
 
 pub(crate) use loom::sync::MutexGuard;
 
-pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+pub(crate) use loom::sync::atomic::{AtomicBool, Ordering};
+
+pub(crate) use crate::words::{AtomicU64, Word, Word as AtomicU32};
 
 thread_local! {
     /// loom runs all threads of a model on one.
@@ -40,48 +44,30 @@ pub(crate) fn fence_after_update() {
     fence();
 }
 
-/// A word of 32 bits, and the kernel's queue of those who sleep on it.
-pub(crate) struct Word {
-    value: AtomicU32,
-    queue: Mutex<()>,
-    woken: Condvar,
-}
-
-impl Word {
-    pub(crate) fn new(value: u32) -> Word {
-        Word { value: AtomicU32::new(value), queue: Mutex::new(()), woken: Condvar::new() }
-    }
-}
-
 #[derive(Clone, Copy)]
 pub(crate) struct Futex<'a>(pub(crate) &'a Word);
 
 impl Futex<'_> {
     pub(crate) fn load(&self, order: Ordering) -> u32 {
-        self.0.value.load(order)
+        self.0.load(order)
     }
 
     /// A swap, because both sides write the word: loom does not know that a plain store comes behind a swap that
     /// did not see it, and would show the swap's value to those who must see the store's.
     pub(crate) fn store(&self, value: u32, order: Ordering) {
-        self.0.value.swap(value, order);
+        self.0.swap(value, order);
     }
 
     pub(crate) fn swap(&self, value: u32, order: Ordering) -> u32 {
-        self.0.value.swap(value, order)
+        self.0.swap(value, order)
     }
 
-    /// Like the kernel, looks at the word and goes to sleep in one step as far as wakers can see.
     pub(crate) fn wait(&self, expected: u32) {
-        let queue = lock(&self.0.queue);
-        if self.load(Ordering::Relaxed) == expected {
-            drop(self.0.woken.wait(queue));
-        }
+        words::sleep(&[(self.0, expected)]);
     }
 
     pub(crate) fn wake(&self) {
-        let _queue = lock(&self.0.queue);
-        self.0.woken.notify_one();
+        words::wake(self.0, 1);
     }
 }
 

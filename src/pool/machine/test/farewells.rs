@@ -24,6 +24,7 @@ fn a_pool_is_not_finished_while_a_task_waits_for_a_worker_that_comes_later() {
     bench.not_started(0);
     assert!(!bench.machine.is_finished(), "its only worker is started again in a while");
     bench.tick();
+    bench.tell(Event::Initialized { slot: 0 });
     bench.settled(0, 1);
     bench.died(0, false, true);
     assert!(bench.machine.is_finished());
