@@ -346,3 +346,27 @@ fn workers_end_with_their_keeper_and_a_stopped_one_too() {
     kill(keeper, Signal::SIGKILL);
     until(|| !pids.iter().any(|pid| runs(*pid)));
 }
+
+extern "C" fn hang() {
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Has this process hang when it exits.
+#[expect(unsafe_code, reason = "what runs at an exit is registered with the C library")]
+fn hang_at_exit(x: u32) -> u32 {
+    // SAFETY: the function is `extern "C"`, takes nothing and lives as long as the process.
+    assert_eq!(unsafe { libc::atexit(hang) }, 0);
+    x
+}
+
+#[watertight::test]
+fn a_worker_that_hangs_in_its_exit_does_not_hang_the_pool() {
+    let pool = Pool::builder().workers(1).max_tasks_per_worker(1).start().unwrap();
+    assert_eq!(pool.apply(hang_at_exit, (1,)).unwrap(), 1);
+    assert_eq!(pool.apply(hang_at_exit, (2,)).unwrap(), 2, "another one takes its place");
+    pool.close();
+    pool.join().unwrap();
+    assert_eq!(pool.stats().crashed, 0, "it was told to go");
+}
