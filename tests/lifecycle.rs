@@ -38,15 +38,31 @@ fn workers_that_die_at_once_leave_nothing() {
 }
 
 #[watertight::test]
+fn a_call_of_a_closed_pool_is_refused_as_a_whole() {
+    let pool = Pool::new(1).unwrap();
+    pool.close();
+    let inputs = || (0..3).inspect(|_| panic!("an input was pulled"));
+    let refused = pool.map(square, inputs()).unwrap_err();
+    assert!(refused.to_string().ends_with("not run: the pool is closed"), "{refused}");
+    assert_eq!((refused.failed(), refused.first().index()), (1, None));
+    for outcomes in [
+        pool.outcomes(square, inputs()),
+        pool.imap(square, inputs()).collect(),
+        pool.imap_unordered(square, inputs()).collect(),
+    ] {
+        assert!(matches!(&outcomes[..], [Err(error)] if error.is_closed() && error.index().is_none()));
+    }
+    pool.join().unwrap();
+}
+
+#[watertight::test]
 fn a_closed_pool_finishes_what_it_has_and_takes_no_more() {
     let (gate, pool) = (Gate::new(), Pool::new(1).unwrap());
     let later = pool.apply_async(stop_and_return, (gate.path(), 3)).unwrap();
     let many = pool.map_async(square, 0..100).unwrap();
     pool.close();
     assert!(pool.apply_async(square, (1,)).unwrap_err().is_closed());
-    assert!(matches!(pool.apply(square, (1,)).unwrap_err().kind(), TaskErrorKind::Terminated));
-    assert!(pool.map(square, 0..3).is_err());
-    assert!(pool.imap(square, 0..3).next().unwrap().is_err());
+    assert!(pool.apply(square, (1,)).unwrap_err().is_closed());
     assert!(pool.resize(2).unwrap_err().is_closed());
     assert!(!pool.join_timeout(Duration::from_millis(20)).unwrap(), "a task still runs");
     drop(gate.wait_for_task());
