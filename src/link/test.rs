@@ -59,7 +59,7 @@ fn echo(lane: &Lane, doorbell: Doorbell, retiring: &AtomicBool) {
         let (bytes, parts) = end.arguments();
         let (mut bytes, mut parts) = (bytes.to_vec(), std::mem::take(parts));
         let measure =
-            (number % 3 == 0).then_some(Measure { start: 1, elapsed: 2, max_rss: u64::from(number) });
+            number.is_multiple_of(3).then_some(Measure { start: 1, elapsed: 2, max_rss: u64::from(number) });
         end.respond(number, UpKind::Value, &mut bytes, &mut parts, measure).unwrap();
     }
 }

@@ -268,6 +268,14 @@ impl Object {
         self.word(AT_DEATHS).load(Ordering::Acquire)
     }
 
+    /// Whether another process has found a user of this object dead, and has not counted that yet.
+    pub(crate) fn is_death_being_counted(&self) -> bool {
+        (0..MAX_USERS / 64).any(|index| {
+            let mask = self.word(AT_MASK + index * 8).load(Ordering::Acquire);
+            (0..64).any(|bit| mask >> bit & 1 == 1 && self.segment.is_being_settled(index * 64 + bit))
+        })
+    }
+
     /// Its name for people, if it has one.
     pub(crate) fn name(&self) -> Option<String> {
         read_name(&self.segment, self.offset)

@@ -254,6 +254,11 @@ impl Segment {
         lines.map(|line| DATA + line * LINE).filter(|offset| offset + object::HEAD <= self.bytes())
     }
 
+    /// Whether the user in that place has died, and its shares are being taken.
+    pub(super) fn is_being_settled(&self, index: usize) -> bool {
+        self.user_at(index).load(Ordering::Acquire) & SETTLING != 0
+    }
+
     /// Takes the shares of users that have died out of every object, and frees their places.
     ///
     /// One process settles one dead user: it first puts itself in its place. Should it die over that, the

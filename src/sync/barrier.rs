@@ -23,9 +23,12 @@ const ROUND: usize = 2;
 const BROKEN: usize = 3;
 /// How many deaths of users are dealt with.
 const DEATHS: usize = 4;
-/// The last round that was reset while somebody waited, and one more.
-const RESET: usize = 5;
+/// A bit for each of the last rounds: whether it ended well.
+const WELL: usize = 5;
 const WORDS: usize = 6;
+
+/// How many rounds are remembered.
+const REMEMBERED: u64 = 64;
 
 /// A number of parties that wait for each other, round after round.
 ///
@@ -122,18 +125,8 @@ impl Barrier {
     pub fn reset(&self) -> Result<(), LockError> {
         self.shared.object().segment().settle();
         let monitor = Monitor::enter(&self.shared)?;
-        let round = monitor.get(ROUND);
-        if monitor.get(ARRIVED) > 0 {
-            monitor.commit(&[(RESET, round.wrapping_add(1))]);
-        }
-        monitor.commit(&[
-            (ARRIVED, 0),
-            (BROKEN, 0),
-            (DEATHS, self.shared.object().deaths()),
-            (ROUND, round.wrapping_add(1)),
-        ]);
-        drop(monitor);
-        self.wake_all();
+        monitor.commit(&[(BROKEN, 0), (DEATHS, self.shared.object().deaths())]);
+        self.finish(monitor, End::Badly);
         Ok(())
     }
 
@@ -161,14 +154,27 @@ impl Barrier {
     }
 
     fn break_it(&self, monitor: Monitor<'_>) {
-        monitor.commit(&[(BROKEN, 1), (ROUND, monitor.get(ROUND).wrapping_add(1)), (ARRIVED, 0)]);
+        monitor.commit(&[(BROKEN, 1)]);
+        self.finish(monitor, End::Badly);
+    }
+
+    /// Ends the round, and lets everybody go. How it ended stands there before it has.
+    fn finish(&self, monitor: Monitor<'_>, end: End) {
+        let round = monitor.get(ROUND);
+        let well = match end {
+            End::Well => monitor.get(WELL) | bit(round),
+            End::Badly => monitor.get(WELL) & !bit(round),
+        };
+        monitor.commit(&[(WELL, well), (ARRIVED, 0), (ROUND, round.wrapping_add(1))]);
         drop(monitor);
         self.wake_all();
     }
 
     /// Whether it is broken, or must be because a user has died.
     fn look(&self, monitor: &Monitor<'_>) -> bool {
-        monitor.get(BROKEN) != 0 || monitor.get(DEATHS) != self.shared.object().deaths()
+        let object = self.shared.object();
+        // Somebody may be about to count a death, and tells nobody when that is done.
+        monitor.get(BROKEN) != 0 || object.is_death_being_counted() || monitor.get(DEATHS) != object.deaths()
     }
 
     fn pass(
@@ -177,24 +183,30 @@ impl Barrier {
         location: &'static Location<'static>,
         action: impl FnOnce(),
     ) -> Result<u32, BarrierError> {
-        let monitor = Monitor::enter(&self.shared)?;
-        if self.look(&monitor) {
-            self.break_it(monitor);
-            return Err(BarrierError::Broken);
-        }
-        let (index, round) = (monitor.get(ARRIVED), monitor.get(ROUND));
-        monitor.commit(&[(ARRIVED, index.wrapping_add(1))]);
-        let parties = monitor.get(PARTIES);
-        drop(monitor);
-        if index.wrapping_add(1) == parties {
-            self.end_round(round, action)?;
-        } else {
+        loop {
+            let monitor = Monitor::enter(&self.shared)?;
+            if self.look(&monitor) {
+                self.break_it(monitor);
+                return Err(BarrierError::Broken);
+            }
+            let (index, round, parties) = (monitor.get(ARRIVED), monitor.get(ROUND), monitor.get(PARTIES));
+            if index < parties {
+                monitor.commit(&[(ARRIVED, index + 1)]);
+            }
+            drop(monitor);
+            if index.saturating_add(1) == parties {
+                self.end_round(round, action)?;
+                return Ok(index as u32);
+            }
             let (roster, me) = (self.shared.roster(), self.shared.me()?);
             let target = Target::ownerless(self.shared.object());
             let wait = roster.begin_wait(me, target, roster.site(location), patience.ending());
-            self.sleep(round, wait)?;
+            let ended = self.sleep(round, wait);
+            if index < parties {
+                return ended.map(|()| index as u32);
+            }
+            // All had come, and the action ran: this one belongs to the next round.
         }
-        Ok(index as u32)
     }
 
     /// The last one: runs the action, and lets everybody go.
@@ -212,9 +224,7 @@ impl Barrier {
             self.break_it(monitor);
             return Err(BarrierError::Broken);
         }
-        monitor.commit(&[(ARRIVED, 0), (ROUND, round.wrapping_add(1))]);
-        drop(monitor);
-        self.wake_all();
+        self.finish(monitor, End::Well);
         Ok(())
     }
 
@@ -240,11 +250,23 @@ impl Barrier {
         }
     }
 
-    /// How a round ended.
+    /// How a round ended. One that is long past was none of those that were waited in to their end.
     fn outcome(&self, round: u64) -> Result<(), BarrierError> {
-        match self.is_broken() || self.get(RESET) == round.wrapping_add(1) {
-            true => Err(BarrierError::Broken),
-            false => Ok(()),
-        }
+        let well = self.get(WELL) & bit(round) != 0;
+        // Its bit may have been another round's by now.
+        let is_remembered = self.get(ROUND).wrapping_sub(round) <= REMEMBERED;
+        if well && is_remembered { Ok(()) } else { Err(BarrierError::Broken) }
     }
+}
+
+/// How a round ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Well,
+    Badly,
+}
+
+/// The bit of a round among those that are remembered.
+fn bit(round: u64) -> u64 {
+    1 << (round % REMEMBERED)
 }

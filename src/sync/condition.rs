@@ -1,8 +1,8 @@
 //! `Condition`: waiting until somebody says that something has changed.
 //!
 //! Each waiter has an entry, in the order of their coming. `notify` marks entries, and each waiter sleeps on
-//! its own. An entry of a dead waiter that was marked is passed on to the next one; one that was not is
-//! removed. So a notification wakes as many as it says, whoever dies.
+//! its own. An entry of a dead waiter that was marked is passed on to the next one that waited at that time; one
+//! that was not is removed. So a notification wakes as many as it says, whoever dies, and nobody who came later.
 
 use std::panic::Location;
 use std::time::Duration;
@@ -67,6 +67,7 @@ struct Entry {
     place: usize,
     owner: Owner,
     notified: bool,
+    /// When it came; once it is notified, when that was.
     ticket: u32,
 }
 
@@ -75,6 +76,10 @@ impl Entry {
         let word = monitor.get(place);
         let owner = Owner::in_word(word as u32)?;
         Some(Entry { place, owner, notified: word & NOTIFIED != 0, ticket: (word >> 32) as u32 })
+    }
+
+    fn notified_at(self, ticket: u32) -> Entry {
+        Entry { notified: true, ticket, ..self }
     }
 
     fn word(self) -> u64 {
@@ -176,8 +181,9 @@ impl Condition {
         let waiting = self.waiting(&monitor).into_iter();
         let living = waiting.filter(|entry| self.shared.roster().is_alive(entry.owner));
         let chosen: Vec<Entry> = living.take(count).collect();
+        let now = monitor.get(TICKET) as u32;
         for entry in &chosen {
-            monitor.commit(&[(entry.place, Entry { notified: true, ..*entry }.word())]);
+            monitor.commit(&[(entry.place, entry.notified_at(now).word())]);
         }
         drop(monitor);
         chosen.iter().for_each(|entry| self.wake(entry.place));
@@ -275,16 +281,24 @@ impl Condition {
         let entries = (ENTRIES..WORDS).filter_map(|place| Entry::at(monitor, place));
         let dead: Vec<Entry> = entries.filter(|entry| !self.shared.roster().is_alive(entry.owner)).collect();
         for entry in dead {
-            let next = self.waiting(monitor).into_iter();
-            let mut living = next.filter(|other| self.shared.roster().is_alive(other.owner));
-            match living.next().filter(|_| entry.notified) {
+            match self.heir(monitor, entry) {
                 Some(heir) => {
-                    let heired = Entry { notified: true, ..heir }.word();
+                    let heired = heir.notified_at(entry.ticket).word();
                     monitor.commit(&[(entry.place, 0), (heir.place, heired)]);
                     self.wake(heir.place);
                 }
                 None => monitor.commit(&[(entry.place, 0)]),
             }
         }
+    }
+
+    /// Who gets the notification of a dead waiter: the one who has waited longest, if it did already then.
+    fn heir(&self, monitor: &Monitor<'_>, dead: Entry) -> Option<Entry> {
+        if !dead.notified {
+            return None;
+        }
+        let waited = |other: &Entry| dead.ticket.wrapping_sub(other.ticket) as i32 > 0;
+        let mut waiting = self.waiting(monitor).into_iter();
+        waiting.find(|other| waited(other) && self.shared.roster().is_alive(other.owner))
     }
 }

@@ -258,10 +258,13 @@ impl RawLock<'_> {
     }
 }
 
-/// Gives a lock up, marked or not.
+/// Gives a lock up. A mark that the holder found stays, unless somebody has taken it away meanwhile.
 #[inline]
 pub(crate) fn give_up(word: &AtomicU32, marked: bool) {
-    let before = word.swap(if marked { MARKED } else { 0 }, Ordering::Release);
+    let before = match marked {
+        true => word.fetch_and(MARKED, Ordering::Release),
+        false => word.swap(0, Ordering::Release),
+    };
     if before & WAITERS != 0 {
         futex::wake(word, 1);
     }

@@ -7,8 +7,10 @@ mod common;
 mod control;
 mod ends;
 mod idle;
+mod init;
 mod misbehaving;
 mod pools;
+mod surroundings;
 mod top;
 
 use std::fs;

@@ -8,7 +8,8 @@ use bytes::Bytes as Buffer;
 use rustc_hash::FxHashMap;
 
 use crate::link::frame::UpKind;
-use crate::link::host_end::{Arrival, ArrivedLine, HostEnd, Reading};
+use crate::link::host_end::HostEnd;
+use crate::link::reading::{Arrival, ArrivedLine, Reading};
 use crate::link::ring::Breach;
 use crate::pool::batch::Batch;
 use crate::pool::job::{Facts, Job};

@@ -29,12 +29,13 @@ use crate::sys::pidfd;
 use super::control::protocol::{Answer, Request};
 use super::control::{Client, Listener};
 use super::logs::{LogFile, Terminal};
-use super::machine::{Action, Event, Machine, Outcome, Phase, UnitId};
+use super::machine::{Action, Event, Machine, Outcome, UnitId};
 use super::specification::Specification;
-use super::status::{Deaths, SupervisorEvent};
+use super::status::{Deaths, State, SupervisorEvent, UnitStatus};
 use output::Pipes;
 use pools::Pools;
 use programs::Process;
+use report::state_in;
 use signs::Signs;
 
 const KICK: u64 = 0;
@@ -239,7 +240,9 @@ impl Driver {
             match action {
                 Action::Start { unit } => self.start(unit),
                 Action::Signal { unit, signal } => self.signal(unit, signal),
-                Action::Changed { unit } => self.changed(unit),
+                Action::Changed { unit, phase, stopping } => {
+                    self.changed(unit, state_in(phase, stopping));
+                }
                 Action::Tell { text } => self.note(text),
                 Action::Finish => self.finished = true,
             }
@@ -248,14 +251,14 @@ impl Driver {
         self.answer_waiting();
     }
 
-    fn changed(&mut self, unit: UnitId) {
+    fn changed(&mut self, unit: UnitId, state: State) {
         let restarts = self.machine.unit(unit).restarts;
         self.counters_of(unit).set(Count::Restarts, restarts);
         if !self.watchers.is_empty() {
-            let status = Box::new(self.status_of(unit, false));
+            let status = Box::new(UnitStatus { state, ..self.status_of(unit, false) });
             self.tell_watchers(&SupervisorEvent::State(status));
         }
-        if self.machine.unit(unit).phase == Phase::Removed {
+        if state == State::Removed {
             self.forget(unit);
         }
     }

@@ -12,16 +12,7 @@ use super::{Driver, milliseconds, output};
 impl Driver {
     pub(super) fn state_of(&self, unit: UnitId) -> State {
         let unit = self.machine.unit(unit);
-        match unit.phase {
-            _ if unit.is_stopping() => State::Stopping,
-            Phase::Stopped => State::Stopped,
-            Phase::Removed => State::Removed,
-            Phase::Waiting { .. } => State::Waiting,
-            Phase::Starting | Phase::Running { ready: None, .. } => State::Starting,
-            Phase::Running { ready: Some(_), .. } => State::Running,
-            Phase::Finished { end: End::Success } => State::Finished,
-            Phase::Finished { end: End::Failure } => State::Failed,
-        }
+        state_in(unit.phase, unit.is_stopping())
     }
 
     pub(super) fn status_of(&self, unit: UnitId, whole: bool) -> UnitStatus {
@@ -88,5 +79,19 @@ impl Driver {
         }
         self.tell_watchers(&SupervisorEvent::Death { name: label, death: Box::new(death.clone()) });
         self.deaths.entry(unit).or_default().add(death, tail);
+    }
+}
+
+/// What a phase is called.
+pub(super) fn state_in(phase: Phase, stopping: bool) -> State {
+    match phase {
+        _ if stopping => State::Stopping,
+        Phase::Stopped => State::Stopped,
+        Phase::Removed => State::Removed,
+        Phase::Waiting { .. } => State::Waiting,
+        Phase::Starting | Phase::Running { ready: None, .. } => State::Starting,
+        Phase::Running { ready: Some(_), .. } => State::Running,
+        Phase::Finished { end: End::Success } => State::Finished,
+        Phase::Finished { end: End::Failure } => State::Failed,
     }
 }

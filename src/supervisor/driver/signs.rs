@@ -177,7 +177,7 @@ impl Driver {
     fn says(&mut self, unit: UnitId, text: String) {
         if let Some(signs) = self.signs.get_mut(&unit) {
             signs.status = Some(text);
-            self.changed(unit);
+            self.changed(unit, self.state_of(unit));
         }
     }
 

@@ -111,7 +111,7 @@ impl Machine {
             group: 0,
             dependencies: Vec::new(),
         });
-        self.actions.push(Action::Changed { unit: self.units.len() - 1 });
+        self.tell_change(self.units.len() - 1);
         self.units.len() - 1
     }
 

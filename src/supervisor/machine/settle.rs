@@ -34,7 +34,7 @@ impl Machine {
             if let Some(leaving) = &mut self.units[unit].leaving {
                 leaving.ladder = Some(Ladder { steps, next: None });
             }
-            self.actions.push(Action::Changed { unit });
+            self.tell_change(unit);
             self.climb(unit, now);
         }
     }

@@ -1,6 +1,8 @@
 //! What the models show. Each looks at more than one order, or it would show nothing.
 
-use watertight_model::{bell, claim, hand_over, lane, lock, ring};
+use watertight_model::{
+    barrier, bell, claim, condition, event, hand_over, lane, lock, parts, ring, semaphore,
+};
 
 fn check(model: fn() -> usize) {
     let orders = model();
@@ -143,4 +145,99 @@ fn a_hold_that_was_handed_over_is_freed_once() {
 #[test]
 fn two_locks_in_opposite_order_are_refused_to_one_at_most_and_block_nobody() {
     check(lock::a_circle_of_two);
+}
+
+#[test]
+fn parties_pass_a_barrier_together_round_after_round() {
+    check(barrier::in_lockstep);
+}
+
+#[test]
+fn whoever_comes_during_the_action_of_a_barrier_is_in_the_next_round() {
+    check(barrier::during_the_action);
+}
+
+#[test]
+fn a_round_that_was_broken_stays_so_for_those_who_waited_in_it() {
+    check(barrier::broken_and_mended);
+}
+
+#[test]
+fn a_round_that_all_came_to_stays_so_for_those_who_waited_in_it() {
+    check(barrier::passed_and_broken);
+}
+
+#[test]
+fn a_party_that_dies_at_any_step_breaks_its_barrier() {
+    check(barrier::a_party_dies_anywhere);
+}
+
+#[test]
+fn a_death_that_a_stranger_counts_breaks_a_barrier_too() {
+    check(barrier::a_stranger_counts);
+}
+
+#[test]
+fn a_notification_under_the_lock_is_never_missed() {
+    check(condition::under_the_lock);
+}
+
+#[test]
+fn a_notification_of_a_waiter_that_dies_at_any_step_is_given_on() {
+    check(condition::a_waiter_dies_anywhere);
+}
+
+#[test]
+fn a_notification_is_not_given_on_to_one_who_came_later() {
+    check(condition::not_to_a_later_one);
+}
+
+#[test]
+fn a_notifier_that_dies_at_any_step_wakes_somebody_or_nobody() {
+    check(condition::a_notifier_dies_anywhere);
+}
+
+#[test]
+fn there_are_never_more_permits_out_than_there_were() {
+    check(semaphore::one_permit);
+}
+
+#[test]
+fn a_permit_whose_owner_dies_at_any_step_comes_back() {
+    check(semaphore::an_owner_dies_anywhere);
+}
+
+#[test]
+fn a_permit_that_comes_too_late_for_one_is_another_ones() {
+    check(semaphore::too_late_for_one);
+}
+
+#[test]
+fn a_release_at_whose_any_step_its_maker_dies_is_done_or_not() {
+    check(semaphore::a_releaser_dies_anywhere);
+}
+
+#[test]
+fn an_event_that_was_set_for_a_moment_lets_everybody_go_on() {
+    check(event::set_and_cleared);
+}
+
+#[test]
+fn the_whole_of_an_array_and_its_parts_exclude_each_other() {
+    check(parts::whole_and_part);
+}
+
+#[test]
+fn a_part_whose_holder_dies_at_any_step_passes_on() {
+    check(parts::a_part_dies_anywhere);
+}
+
+#[test]
+fn a_whole_whose_holder_dies_at_any_step_passes_on() {
+    check(parts::a_whole_dies_anywhere);
+}
+
+#[test]
+fn a_mark_that_was_taken_away_from_a_part_does_not_come_back() {
+    check(parts::a_mark_stays_away);
 }

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use loom::thread::{self, JoinHandle};
-
+use super::process;
 use crate::explore::{explore, explore_deaths};
 use crate::primitive::{AtomicU64, Ordering};
-use crate::roster::{become_process, killed_after};
+use crate::roster::killed_after;
 use crate::sync::LockError;
 use crate::sync::lock::{Lock, LockGuard};
 use crate::sys::clock;
@@ -15,13 +14,13 @@ use crate::sys::clock;
 const LONG: std::time::Duration = std::time::Duration::from_secs(1 << 20);
 
 /// A lock and what it protects.
-pub(super) struct Guarded {
-    pub(super) lock: Lock,
+struct Guarded {
+    lock: Lock,
     count: AtomicU64,
 }
 
 impl Guarded {
-    pub(super) fn new() -> Arc<Guarded> {
+    fn new() -> Arc<Guarded> {
         Arc::new(Guarded { lock: Lock::new().expect("there is memory"), count: AtomicU64::new(0) })
     }
 
@@ -51,19 +50,6 @@ impl Guarded {
             Err(error) => panic!("{error}"),
         }
     }
-}
-
-/// Another process of the model.
-pub(super) fn process<T: 'static>(
-    slot: usize,
-    guarded: &Arc<Guarded>,
-    body: impl FnOnce(&Guarded) -> T + 'static,
-) -> JoinHandle<T> {
-    let guarded = Arc::clone(guarded);
-    thread::spawn(move || {
-        become_process(slot);
-        body(&guarded)
-    })
 }
 
 /// Two take it, and the second one sleeps.

@@ -7,15 +7,13 @@ use serde::{Deserialize, Serialize};
 use super::segment::{OpenError, Segment};
 use crate::primitive::{AtomicU32, AtomicU64, Ordering};
 
-/// Stands where an object begins.
-pub(super) const MAGIC: u64 = 0x0b1e;
-pub(super) const AT_DEATHS: usize = 8;
+pub(super) const AT_DEATHS: usize = 0;
 
 pub(crate) const ABANDONED: usize = 16;
 pub(crate) const ABANDONED_SITE: usize = 8;
 pub(crate) const DEPTH: usize = 4;
 pub(crate) const SITE_BEHIND: usize = 4;
-pub(crate) const AT_LOCK: usize = 16 + ABANDONED;
+pub(crate) const AT_LOCK: usize = 8 + ABANDONED;
 pub(crate) const HEAD: usize = AT_LOCK + 8;
 
 pub(crate) const AT_DIVISION: usize = HEAD;
@@ -79,7 +77,6 @@ impl Object {
         let table = if shape.kind == Kind::Array { 8 + 24 * MOST_PARTS } else { 0 };
         let segment = Segment::only();
         let offset = segment.take((HEAD + table + shape.size as usize).next_multiple_of(8));
-        segment.word(offset).store(MAGIC, Ordering::Relaxed);
         Arc::new(Object { segment, offset, shape })
     }
 
@@ -116,6 +113,10 @@ impl Object {
 
     pub(crate) fn deaths(&self) -> u64 {
         self.word(AT_DEATHS).load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_death_being_counted(&self) -> bool {
+        self.segment.is_being_settled()
     }
 
     pub(crate) fn name(&self) -> Option<String> {

@@ -1,7 +1,6 @@
 //! The segment that holds everything: the roster, and the objects behind it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering as Plain};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::name::{ONLY, SegmentId};
 use super::object::AT_DEATHS;
@@ -22,9 +21,9 @@ struct Memory {
     /// What is used in halves lies apart, but for the lower halves of what a monitor keeps.
     halves: Vec<AtomicU32>,
     lower: Vec<AtomicU32>,
-    /// Where the next object goes.
-    next: AtomicUsize,
-    /// Who has died and was not settled yet.
+    /// Where objects begin, and the end of the last one. No part of what processes share.
+    objects: Mutex<Vec<usize>>,
+    /// How many have died and were not settled yet; in the upper half, how many are being settled.
     dead: AtomicU64,
 }
 
@@ -37,8 +36,8 @@ impl Segment {
         let words: Vec<_> = (0..TOTAL / 8).map(|_| AtomicU64::new(0)).collect();
         let lower = words.iter().map(AtomicU64::lower_half).collect();
         let halves = (0..TOTAL / 4).map(|_| AtomicU32::new(0)).collect();
-        let next = AtomicUsize::new(BYTES);
-        Segment(Arc::new(Memory { words, halves, lower, next, dead: AtomicU64::new(0) }))
+        let objects = Mutex::new(vec![BYTES]);
+        Segment(Arc::new(Memory { words, halves, lower, objects, dead: AtomicU64::new(0) }))
     }
 
     pub(crate) fn only() -> Segment {
@@ -79,9 +78,15 @@ impl Segment {
     }
 
     pub(super) fn take(&self, bytes: usize) -> usize {
-        let offset = self.0.next.fetch_add(bytes, Plain::Relaxed);
+        let mut objects = self.objects();
+        let offset = objects.last().copied().unwrap_or(BYTES);
+        objects.push(offset + bytes);
         assert!(offset + bytes <= TOTAL, "a model needs more memory");
         offset
+    }
+
+    fn objects(&self) -> MutexGuard<'_, Vec<usize>> {
+        self.0.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A process has died.
@@ -89,17 +94,27 @@ impl Segment {
         self.0.dead.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Counts those who have died in every object.
+    pub(super) fn is_being_settled(&self) -> bool {
+        self.0.dead.load(Ordering::Acquire) >= BEING_SETTLED
+    }
+
+    /// Counts those who have died in every object. One process settles one dead user.
     pub(crate) fn settle(&self) {
-        let dead = self.0.dead.swap(0, Ordering::AcqRel);
-        if dead > 0 {
-            let end = self.0.next.load(Plain::Relaxed);
-            let words = (BYTES..end).step_by(8);
-            let heads = words.filter(|at| self.word(*at).load(Ordering::Relaxed) == super::object::MAGIC);
-            heads.for_each(|at| _ = self.word(at + AT_DEATHS).fetch_add(dead, Ordering::AcqRel));
+        let seen = self.0.dead.load(Ordering::Acquire);
+        let dead = seen % BEING_SETTLED;
+        let claimed = seen - dead + dead * BEING_SETTLED;
+        let exchange = || self.0.dead.compare_exchange(seen, claimed, Ordering::AcqRel, Ordering::Relaxed);
+        if dead == 0 || exchange().is_err() {
+            return;
         }
+        let mut objects = self.objects().clone();
+        objects.pop();
+        objects.iter().for_each(|at| _ = self.word(at + AT_DEATHS).fetch_add(dead, Ordering::AcqRel));
+        self.0.dead.fetch_sub(dead * BEING_SETTLED, Ordering::AcqRel);
     }
 }
+
+const BEING_SETTLED: u64 = 1 << 32;
 
 #[derive(Debug, thiserror::Error)]
 #[error("there is only one segment")]

@@ -18,6 +18,7 @@ pub(crate) mod hold;
 pub(crate) mod lock;
 #[path = "../../../../src/sync/monitor.rs"]
 mod monitor;
+pub mod parts;
 #[path = "../../../../src/sync/raw.rs"]
 pub(crate) mod raw;
 #[path = "../../../../src/sync/rlock.rs"]

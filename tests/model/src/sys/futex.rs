@@ -21,8 +21,8 @@ pub(crate) fn wait(_: &Word, _: u32, _: Option<Duration>) {
 pub(crate) fn wait_for_either(words: [(&Word, u32); 2], deadline: Option<u64>) -> Slept {
     let [one, two] = words;
     match deadline {
-        Some(deadline) if deadline <= clock::LATER => words::sleep(&[one, two, (clock::word(), 0)]),
-        _ => words::sleep(&words),
+        Some(_) => words::sleep(&[one, two, (clock::word(), 0)]),
+        None => words::sleep(&words),
     }
     Slept::Woken
 }
