@@ -133,7 +133,7 @@ fn terminating_ends_running_and_waiting_tasks_at_once() {
     );
     pool.join().unwrap();
     assert!(!runs(pid));
-    assert!(pool.apply(square, (1,)).unwrap_err().is_terminated());
+    assert!(pool.apply(square, (1,)).unwrap_err().is_closed());
     pool.terminate();
 }
 
