@@ -250,7 +250,7 @@ pub(crate) fn lock_was_held(stage: &Stage, pid: u32) -> bool {
 pub(crate) fn sweep(operation: Operation, mut scene: impl FnMut(u64) -> (bool, bool)) {
     let start = Instant::now();
     // Waits open descriptors and read files, which takes long in steps; what is behind the window is left out.
-    let (window, most) = if is_long() { (200_000, 5000) } else { (8_000, 16) };
+    let (window, most) = if is_long() { (60_000, 1500) } else { (8_000, 16) };
     let whole = scene(window).0;
     let instructions = STEPS.load(Ordering::Relaxed);
     let stride = (instructions / most).max(1);
