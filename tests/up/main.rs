@@ -15,6 +15,7 @@ mod top;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 
@@ -50,7 +51,10 @@ impl Up {
     /// As `start`, with these folders in its own.
     fn start_in(folders: &[&str], configuration: &str) -> Up {
         let folder = tempfile::tempdir().unwrap();
-        folders.iter().for_each(|name| fs::create_dir(folder.path().join(name)).unwrap());
+        for path in folders.iter().map(|name| folder.path().join(name)) {
+            fs::create_dir(&path).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
         configure(folder.path(), configuration);
         let (child, stdout, stderr) = supervise(&mut watertight(folder.path(), &["up"]));
         Up { folder, child, stdout, stderr }

@@ -32,7 +32,7 @@ use super::logs::{LogFile, Terminal};
 use super::machine::{Action, Event, Machine, Outcome, UnitId};
 use super::specification::Specification;
 use super::status::{Deaths, State, SupervisorEvent, UnitStatus};
-use output::Pipes;
+use output::{Buffer, Pipes};
 use pools::Pools;
 use programs::Process;
 use report::state_in;
@@ -106,8 +106,7 @@ pub(crate) struct Driver {
     next_number: u32,
     pipes: FxHashMap<UnitId, Pipes>,
     any_held_back: bool,
-    /// What pipes are read through.
-    buffer: Vec<u8>,
+    buffer: Buffer,
     /// By the program's name; `None` for one that has no file.
     files: FxHashMap<Arc<str>, Option<LogFile>>,
     signs: FxHashMap<UnitId, Signs>,
@@ -159,7 +158,7 @@ impl Driver {
             next_number: 0,
             pipes: FxHashMap::default(),
             any_held_back: false,
-            buffer: Vec::new(),
+            buffer: Buffer::default(),
             files: FxHashMap::default(),
             signs: FxHashMap::default(),
             commands: FxHashMap::default(),
