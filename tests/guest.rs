@@ -228,6 +228,49 @@ fn too_few_descriptors_are_a_clear_error_and_the_host_goes_on() {
     check_a_pool();
 }
 
+/// What a pool and a process end with, if not well, under a limit that is set meanwhile.
+fn failures_under(resource: Resource, limit: u64, reason: &str) -> usize {
+    let (soft, hard) = getrlimit(resource).unwrap();
+    setrlimit(resource, limit, hard).unwrap();
+    let result = Pool::new(2).map_err(|error| error.to_string()).and_then(|pool| {
+        pool.map(square, 0..10).map(drop).map_err(|error| match error.first().kind() {
+            TaskErrorKind::NoWorker { message } => message.clone(),
+            other => panic!("{limit}: {other:?}"),
+        })
+    });
+    let process = Process::spawn(square, (5,)).map_err(|error| error.to_string());
+    let process = process.and_then(|process| process.join().map_err(|error| error.to_string()));
+    setrlimit(resource, soft, hard).unwrap();
+    let errors = [result.err(), process.err()].into_iter().flatten();
+    errors.inspect(|error| assert!(error.contains(reason), "{limit}: {error}")).count()
+}
+
+/// Makes this process that of a user who has no other ones. False if that cannot be: root alone may, and for root
+/// the number of processes has no limit.
+fn become_somebody_else() -> bool {
+    nix::unistd::Uid::effective().is_root()
+        && nix::unistd::setuid(nix::unistd::Uid::from_raw(1_954_321)).is_ok()
+        && nix::sys::prctl::set_dumpable(true).is_ok()
+        && Pool::new(1).is_ok()
+}
+
+#[watertight::test(timeout = "240s")]
+fn too_few_processes_are_a_clear_error_and_the_host_goes_on() {
+    if !become_somebody_else() {
+        return println!(
+            "skipped: only root can become a user without processes, and only where others may run this test"
+        );
+    }
+    let threads = std::fs::read_dir("/proc/self/task").unwrap().count() as u64;
+    let failures: Vec<usize> = (0..12)
+        .map(|spare| {
+            failures_under(Resource::RLIMIT_NPROC, threads + spare, "Resource temporarily unavailable")
+        })
+        .collect();
+    assert!(failures[0] == 2 && failures[11] == 0, "{failures:?}");
+    check_a_pool();
+}
+
 #[watertight::test]
 fn pools_may_be_made_by_many_threads_at_once() {
     std::thread::scope(|scope| {
