@@ -51,7 +51,11 @@ fn row(unit: &UnitStatus) -> Row {
         (None, None) => state,
     };
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-    let workers = (!unit.workers.is_empty()).then(|| format!("{} workers", unit.workers.len()));
+    let workers = match unit.workers.len() {
+        0 => None,
+        1 => Some("1 worker".to_owned()),
+        many => Some(format!("{many} workers")),
+    };
     let tasks =
         |count: fn(&TaskCounts) -> u64| or_dash(unit.tasks.as_ref().map(|tasks| count(tasks).to_string()));
     [

@@ -1,6 +1,7 @@
 //! Options of a pool.
 
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -56,6 +57,8 @@ pub(super) struct Options {
     pub(super) stdout: Output,
     pub(super) stderr: Output,
     pub(super) measured: bool,
+    /// Where output goes in place of stderr.
+    pub(super) relay: Option<Arc<OwnedFd>>,
 }
 
 /// Bytes that a worker is given ahead: what its ring holds.
@@ -112,6 +115,7 @@ impl Default for PoolBuilder {
             stdout: Output::Inherit,
             stderr: Output::Inherit,
             measured: false,
+            relay: None,
         };
         PoolBuilder {
             options,
@@ -294,6 +298,12 @@ impl PoolBuilder {
     /// Told why, should the pool give up because its workers do not start. Called under its lock.
     pub(crate) fn on_break(mut self, tell: impl FnOnce(&str) + Send + 'static) -> Self {
         self.on_break = Some(Box::new(tell));
+        self
+    }
+
+    /// Writes there what would go to this program's stderr.
+    pub(crate) fn relay_to(mut self, target: OwnedFd) -> Self {
+        self.options.relay = Some(Arc::new(target));
         self
     }
 

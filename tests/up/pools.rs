@@ -68,3 +68,21 @@ fn a_pool_does_not_mind_that_the_keeper_of_the_programs_was_killed() {
     let status = up.status("sums");
     assert_eq!((&status["workers"], &status["starts"]), (&workers, &1.into()), "{status}");
 }
+
+#[test]
+fn what_workers_write_goes_where_the_file_says() {
+    let mut up = Up::start("[pool.quiet]\nsize = 1\nlog = \"@/quiet.log\"\n[pool.loud]\nsize = 1\n");
+    assert_eq!(up.run_when_up(&["wait", "quiet", "loud", "--timeout", "20s"]).code, Some(0));
+    for pool in ["quiet", "loud"] {
+        // The stock tasks print nothing; this one writes to the stderr of its worker.
+        let called = up.run(&["call", pool, "run", "echo hello from $PPID > /proc/$PPID/fd/2"]);
+        assert_eq!(called.code, Some(0), "{called:?}");
+    }
+    up.read_until("loud | hello from");
+    let log = || std::fs::read_to_string(up.path("quiet.log")).unwrap_or_default();
+    crate::common::until(|| log().contains("hello from"));
+    assert!(up.run(&["logs", "quiet"]).stdout.contains("quiet | "));
+    assert_eq!(up.run(&["down"]).code, Some(0));
+    let (_, _, errors) = up.wait();
+    assert_eq!(errors, "", "nothing goes past the logs");
+}

@@ -131,7 +131,7 @@ fn top_redraws_at_a_transition_and_reads_the_counters_itself() {
     let counts =
         |line: &str| line.split_whitespace().rev().take(5).collect::<Vec<_>>() == ["-", "0", "0", "1", "-"];
     let page = top.shows(|page| line(page, "sums").is_some_and(counts));
-    assert!(line(&page, "sums").unwrap().contains("1 workers"), "{page}");
+    assert!(line(&page, "sums").unwrap().contains("1 worker "), "{page}");
     assert_eq!(up.run(&["stop", "nap"]).code, Some(0));
     top.shows(|page| {
         line(page, "nap").is_some_and(|line| line.contains("stopped") && line.contains("SIGTERM"))

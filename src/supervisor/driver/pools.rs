@@ -15,7 +15,6 @@ use crate::supervisor::machine::{Event, UnitId};
 use crate::supervisor::policy::End;
 use crate::supervisor::specification;
 use crate::supervisor::status::Death;
-use crate::sync::counters::Counters;
 
 use super::{Asker, Driver};
 
@@ -108,9 +107,14 @@ impl Pools {
 impl Driver {
     pub(super) fn start_pool(&mut self, unit: UnitId, pool: specification::Pool) -> Result<(), String> {
         let (telling, counters) = (self.pools.telling.clone(), self.counters_of(unit));
+        let (_, stderr) = self.ends_of_pipes(unit).map_err(|error| format!("cannot make pipes: {error}"))?;
         self.pools.spawn(move || {
             let broken = move |reason: &str| telling.tell(News::Broken(unit, reason.to_owned()));
-            News::Started(unit, start(&pool, counters, broken).map(Arc::new))
+            News::Started(
+                unit,
+                start(&pool, |builder| builder.counters(counters).on_break(broken).relay_to(stderr))
+                    .map(Arc::new),
+            )
         })?;
         self.pools.alive.insert(unit, Life::Starting { then: Then::Run });
         Ok(())
@@ -225,16 +229,13 @@ fn call(pool: &crate::Pool, task: &str, input: &[Value]) -> Result<Value, String
 
 fn start(
     pool: &specification::Pool,
-    counters: Counters,
-    broken: impl FnOnce(&str) + Send + 'static,
+    supervised: impl FnOnce(crate::PoolBuilder) -> crate::PoolBuilder,
 ) -> Result<crate::Pool, String> {
     let worker = pool.worker.clone().map_or_else(stock, Ok)?;
     let mut builder = crate::Pool::builder()
         .name(pool.name.as_str())
         .worker(worker)
         .stdout(Output::Stderr)
-        .on_break(broken)
-        .counters(counters)
         .spare_workers(pool.spares as usize)
         .attempts(pool.attempts.max(1));
     if let Some(size) = pool.size {
@@ -264,7 +265,7 @@ fn start(
     for (name, value) in &pool.environment {
         builder = builder.env(name, value);
     }
-    builder.start().map_err(|error| error.to_string())
+    supervised(builder).start().map_err(|error| error.to_string())
 }
 
 /// The stock worker beside this program, or on PATH.
