@@ -6,6 +6,7 @@ mod support;
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -81,10 +82,31 @@ fn use_all(stage: &Stage) {
     let _ = Value::new(1).map(|value| value.try_lock().map(drop));
 }
 
-fn scribble(stage: &Stage, random: &mut Random, writes: u64) {
+/// The segments of ours that this process has mapped: those of its objects, and its tree's roster.
+fn mapped() -> Vec<PathBuf> {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let paths = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
+    let mut ours: Vec<_> =
+        paths.filter(|path| path.starts_with("/dev/shm/watertight-")).map(PathBuf::from).collect();
+    ours.sort();
+    ours.dedup();
+    ours
+}
+
+/// Where the objects lie.
+fn objects(stage: &Stage) -> PathBuf {
     let handle = serde_json::to_value(&stage.lock).unwrap();
     let number = handle["segment"]["number"].as_u64().unwrap();
-    let path = format!("/dev/shm/watertight-{}-{number:016x}", handle["segment"]["pid"]);
+    PathBuf::from(format!("/dev/shm/watertight-{}-{number:016x}", handle["segment"]["pid"]))
+}
+
+fn roster(stage: &Stage) -> PathBuf {
+    let others: Vec<_> = mapped().into_iter().filter(|path| *path != objects(stage)).collect();
+    let [roster] = &others[..] else { panic!("{others:?}") };
+    roster.clone()
+}
+
+fn scribble(path: &Path, random: &mut Random, writes: u64) {
     let file = OpenOptions::new().write(true).open(path).unwrap();
     let words = file.metadata().unwrap().len() / 8;
     for _ in 0..writes {
@@ -95,9 +117,15 @@ fn scribble(stage: &Stage, random: &mut Random, writes: u64) {
             3 => random.below(1 << 16) << 32,
             _ => random.below(u64::MAX),
         };
-        // The magic word stays: without it nothing would be opened at all.
-        let at = 1 + random.below(words - 1);
+        // What a segment is known by stays: without that nothing would be opened at all.
+        let at = 512 + random.below(words - 512);
         file.write_at(&word.to_le_bytes(), at * 8).unwrap();
+    }
+    // What stands once is hit surely: counters behind the header.
+    for at in 2048..2052 {
+        if random.below(4) == 0 {
+            file.write_at(&u64::MAX.to_le_bytes(), at * 8).unwrap();
+        }
     }
 }
 
@@ -105,7 +133,7 @@ fn victim(seed: u64) {
     let stage = set();
     let mut random = Random::from(seed);
     for _ in 0..20 {
-        scribble(&stage, &mut random, 300);
+        scribble(&objects(&stage), &mut random, 300);
         use_all(&stage);
     }
     // Whatever was broken, the process comes to its end.
@@ -134,4 +162,56 @@ fn whatever_is_written_over_shared_objects_panics_nobody() {
         }
     }
     assert!(finished > 0);
+}
+
+/// Scribbles over the roster, while others of the same tree go on using what they share with each other.
+fn scribbler(stage: Stage, seed: u64, over: Event) {
+    let mut random = Random::from(seed);
+    let roster = roster(&stage);
+    while !over.is_set() {
+        scribble(&roster, &mut random, 200);
+        std::thread::yield_now();
+    }
+    std::process::exit(0);
+}
+
+fn bystander(stage: Stage) {
+    (0..30).for_each(|_| use_all(&stage));
+    // A lock without a time-out, whose holder dies.
+    let Ok(lock) = Lock::new() else { std::process::exit(0) };
+    let die = |lock: Lock| {
+        std::mem::forget(lock.lock());
+        std::process::abort();
+    };
+    let dying: Result<Process<()>, _> = Process::spawn(die, (lock.clone(),));
+    let _ = lock.lock().map(drop);
+    let _ = dying.map(Process::join);
+    let _ = lock.lock_recover().map(drop);
+    std::process::exit(0);
+}
+
+/// Whether nobody but the scribbler came to harm.
+fn nobody_comes_to_harm(seed: u64) -> bool {
+    let (stage, over) = (set(), Event::new().unwrap());
+    let builder = || Process::builder().daemon(true);
+    let scribbler = builder().spawn(scribbler, (set(), seed, over.clone())).unwrap();
+    let others = [(); 2].map(|()| builder().spawn(bystander, (stage.clone(),)).unwrap());
+    let well = others.into_iter().all(|process| {
+        let outcome = process.join_timeout(Duration::from_secs(60)).expect("it should not hang");
+        let error = outcome.unwrap_err();
+        println!("{error}");
+        error.exit_status().and_then(|status| status.code()) == Some(0)
+    });
+    over.set();
+    drop(scribbler);
+    well
+}
+
+#[watertight::test(timeout = "1200s", leftovers = "allow")]
+fn whatever_is_written_over_the_roster_others_neither_panic_nor_hang() {
+    let mut random = Random::new();
+    for _ in 0..if is_long() { 100 } else { 5 } {
+        let seed = random.below(u64::MAX);
+        assert!(nobody_comes_to_harm(seed), "seed {seed}");
+    }
 }

@@ -8,6 +8,8 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test says what it saw")]
 
+#[path = "support/debugger.rs"]
+mod debugger;
 mod support;
 
 use std::fs::{File, OpenOptions};
@@ -15,23 +17,14 @@ use std::io::Write;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
-use nix::sys::ptrace::{self, Options};
-use nix::sys::signal::{Signal as NixSignal, kill, raise};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
+use debugger::{MARK, Stepped, Stop};
+use nix::sys::signal::raise;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use support::{Random, Target, is_long};
 use watertight::{AsyncResult, Output, Pool, Signal, TaskError};
 
 /// Where a task leaves a byte when it runs.
 const LOG: &str = "WATERTIGHT_TEST_LOG";
-
-/// What shows the debugger how far a task is; without a debugger both are ignored.
-const MARK: NixSignal = NixSignal::SIGWINCH;
-
-/// What shows the debugger that the host has its outcome.
-const OVER: NixSignal = NixSignal::SIGURG;
 
 /// Longer than the ring of a lane.
 const LARGE: usize = 300_000;
@@ -67,86 +60,6 @@ fn task(length: usize, mark: Mark) -> Value {
 
 fn content(length: usize) -> Vec<u8> {
     (0..length).map(|at| (at % 251) as u8).collect()
-}
-
-/// A worker under our debugger, stopped.
-struct Stepped {
-    pid: Pid,
-}
-
-/// What ended a step or a run.
-#[derive(Debug, PartialEq, Eq)]
-enum Stop {
-    Step,
-    Syscall,
-    Mark,
-    Over,
-}
-
-impl Stepped {
-    /// Stops a worker wherever it is.
-    fn stop(pid: u32) -> Stepped {
-        let pid = Pid::from_raw(pid as i32);
-        let options = Options::PTRACE_O_EXITKILL | Options::PTRACE_O_TRACESYSGOOD;
-        ptrace::seize(pid, options).expect(
-            "this test needs to debug a process of its own; a container may need `--cap-add=SYS_PTRACE`, and \
-             /proc/sys/kernel/yama/ptrace_scope may have to be 0",
-        );
-        ptrace::interrupt(pid).unwrap();
-        let status = waitpid(pid, Some(WaitPidFlag::__WALL)).unwrap();
-        assert!(matches!(status, WaitStatus::PtraceEvent(..)), "{status:?}");
-        // On one processor a step takes microseconds, across two of them tens of these.
-        let here = sched_getcpu().unwrap();
-        let mut processor = CpuSet::new();
-        processor.set(here).unwrap();
-        sched_setaffinity(pid, &processor).unwrap();
-        sched_setaffinity(Pid::from_raw(0), &processor).unwrap();
-        Stepped { pid }
-    }
-
-    fn step(&self) -> Stop {
-        ptrace::step(self.pid, None).unwrap();
-        self.wait()
-    }
-
-    fn run_to_mark(&self) {
-        ptrace::cont(self.pid, None).unwrap();
-        assert_eq!(self.wait(), Stop::Mark);
-    }
-
-    /// Runs to the next entry into the kernel, or return from it.
-    fn run_to_syscall(&self) -> Stop {
-        ptrace::syscall(self.pid, None).unwrap();
-        self.wait()
-    }
-
-    fn run_for(&self, time: Duration) {
-        ptrace::cont(self.pid, None).unwrap();
-        let end = Instant::now() + time;
-        while Instant::now() < end {
-            std::thread::yield_now();
-        }
-    }
-
-    fn wait(&self) -> Stop {
-        match waitpid(self.pid, Some(WaitPidFlag::__WALL)).unwrap() {
-            WaitStatus::Stopped(_, NixSignal::SIGTRAP) => Stop::Step,
-            WaitStatus::Stopped(_, MARK) => Stop::Mark,
-            WaitStatus::Stopped(_, OVER) => Stop::Over,
-            WaitStatus::PtraceSyscall(_) => Stop::Syscall,
-            status => panic!("the worker should step: {status:?}"),
-        }
-    }
-
-    /// Kills the worker. Its keeper hears of it only after the debugger.
-    fn kill(self) {
-        kill(self.pid, NixSignal::SIGKILL).unwrap();
-        // A stop from before may still be told.
-        while !matches!(
-            waitpid(self.pid, Some(WaitPidFlag::__WALL)).unwrap(),
-            WaitStatus::Signaled(_, NixSignal::SIGKILL, _)
-        ) {}
-    }
 }
 
 /// A pool of one worker, and what its tasks left.

@@ -2,7 +2,7 @@
 
 use crate::contender::{Peer, Placement};
 use crate::program::Program;
-use crate::work::{ROWS, Row};
+use crate::work::{GROUPS, ROWS, Row};
 
 /// What the comparison is to do.
 pub(crate) struct Arguments {
@@ -54,13 +54,21 @@ impl Arguments {
                 "--program" => {
                     return Ok(Task::Run(Program::from_name(&value()?).ok_or("no such program")?));
                 }
-                key => arguments.rows.push(row(key)?),
+                key => arguments.rows.extend(rows(key)?),
             }
         }
         if arguments.rows.is_empty() {
             arguments.rows = ROWS.iter().collect();
         }
         Ok(Task::Compare(arguments))
+    }
+}
+
+/// The rows of a key, or of a group.
+fn rows(key: &str) -> Result<Vec<&'static Row>, String> {
+    match GROUPS.iter().find(|(name, _)| *name == key) {
+        Some((_, works)) => Ok(ROWS.iter().filter(|row| works.contains(&row.work)).collect()),
+        None => row(key).map(|row| vec![row]),
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) enum Placement {
 }
 
 /// So long may an answer take before the peer counts as hanging.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Peer {
     pub(crate) const ALL: [Peer; 4] = [Peer::Watertight, Peer::Python, Peer::Procspawn, Peer::Limit];

@@ -1,5 +1,6 @@
 """Python's multiprocessing in the comparison: does what it is asked on stdin, one line at a time."""
 
+import array
 import collections
 import ctypes
 import multiprocessing
@@ -11,6 +12,9 @@ import time
 
 MANY = 64
 LARGE = 4 << 20
+INCREMENTS = 1_000_000
+NUMBERS = 50_000_000
+PARTS = 4
 REPEAT = 0.2
 
 
@@ -90,6 +94,61 @@ def start_64():
     return seconds
 
 
+def increment(count, start, times):
+    start.wait()
+    begin = time.perf_counter()
+    for _ in range(INCREMENTS):
+        with count.get_lock():
+            count.value += 1
+    times.put(time.perf_counter() - begin)
+
+
+def increments():
+    count, start = multiprocessing.Value("q", 0), multiprocessing.Barrier(2)
+    times = multiprocessing.SimpleQueue()
+    processes = [multiprocessing.Process(target=increment, args=(count, start, times)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    slower = max(times.get() for _ in processes)
+    for process in processes:
+        process.join()
+    return slower
+
+
+def lock_and_unlock():
+    lock = multiprocessing.Lock()
+
+    def batch():
+        for _ in range(1000):
+            lock.acquire()
+            lock.release()
+
+    return p50(batch) / 1000
+
+
+def share(numbers):
+    global view
+    view = memoryview(numbers).cast("B").cast("d")
+
+
+def sum_in_place(part):
+    length = NUMBERS // PARTS
+    return sum(x * x for x in view[part * length : (part + 1) * length])
+
+
+def squares(passes):
+    numbers = multiprocessing.Array("d", NUMBERS, lock=False)
+    thousand = array.array("d", range(1000))
+    memoryview(numbers).cast("B")[:] = (thousand * (NUMBERS // 1000)).tobytes()
+    with multiprocessing.Pool(2, share, (numbers,)) as pool:
+        pool.map(square, range(4))
+        for _ in range(passes):
+            start = time.perf_counter()
+            pool.map(sum_in_place, range(PARTS), 1)
+            seconds = time.perf_counter() - start
+        return seconds
+
+
 def program(name):
     """Runs this file as a fresh program, which prints what it measured."""
     output = subprocess.run([sys.executable, __file__, "--program", name], capture_output=True, text=True)
@@ -147,6 +206,10 @@ WORKS = {
     "killed-idle": lambda: program("killed-idle"),
     "killed-busy": lambda: program("killed-busy"),
     "start-64": start_64,
+    "increments": increments,
+    "lock": lock_and_unlock,
+    "squares-first": lambda: squares(1),
+    "squares": lambda: squares(2),
 }
 
 

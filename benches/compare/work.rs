@@ -17,6 +17,10 @@ pub(crate) enum Work {
     KilledIdle,
     KilledBusy,
     Start64,
+    Increments,
+    Lock,
+    SquaresFirst,
+    Squares,
     IdleWakes,
     IdleMemory,
 }
@@ -77,8 +81,19 @@ pub(crate) const MANY: usize = 64;
 /// Bytes of the large arguments.
 pub(crate) const LARGE: usize = 4 << 20;
 
+/// How often each of two processes takes a lock to count.
+pub(crate) const INCREMENTS: u32 = 1_000_000;
+
+/// Numbers in the array whose squares are summed up, and in how many parts.
+pub(crate) const NUMBERS: usize = 50_000_000;
+pub(crate) const PARTS: usize = 4;
+
+/// A word on the command line that stands for several rows.
+pub(crate) const GROUPS: [(&str, &[Work]); 1] =
+    [("shared", &[Work::Increments, Work::Lock, Work::SquaresFirst, Work::Squares])];
+
 /// The rows, in the order of the table.
-pub(crate) const ROWS: [Row; 13] = [
+pub(crate) const ROWS: [Row; 17] = [
     Row {
         work: Work::Apply,
         key: "apply",
@@ -176,6 +191,42 @@ pub(crate) const ROWS: [Row; 13] = [
         detail: "until each has run a task of 1 ms; Python by fork; limit: 64 bare forks",
         unit: Unit::Time,
         goal: Goal::AtMost(20e-3),
+        goal_pinned: None,
+    },
+    Row {
+        work: Work::Increments,
+        key: "increments",
+        name: "2 × 1,000,000 locked increments",
+        detail: "a `Value`, two processes; Python Value and its lock; limit: std Mutex, two threads",
+        unit: Unit::Time,
+        goal: Goal::TimesLimit(1.5),
+        goal_pinned: None,
+    },
+    Row {
+        work: Work::Lock,
+        key: "lock",
+        name: "lock + unlock, uncontended",
+        detail: "a `Lock`; Python Lock; limit: std Mutex",
+        unit: Unit::Time,
+        goal: Goal::AtMost(25e-9),
+        goal_pinned: None,
+    },
+    Row {
+        work: Work::SquaresFirst,
+        key: "squares-first",
+        name: "sum of squares in place, first pass",
+        detail: "50,000,000 f64, 4 parts of an `Array`, 2 workers; Python Array; limit: rayon",
+        unit: Unit::Time,
+        goal: Goal::TimesLimit(2.5),
+        goal_pinned: None,
+    },
+    Row {
+        work: Work::Squares,
+        key: "squares",
+        name: "sum of squares in place, second pass",
+        detail: "as above, by the same workers",
+        unit: Unit::Time,
+        goal: Goal::TimesLimit(1.2),
         goal_pinned: None,
     },
     Row {

@@ -187,6 +187,8 @@ impl PoolBuilder {
     }
 
     /// How long a task that timed out or was cancelled may take to stop by itself; 200 ms by default.
+    ///
+    /// A worker that is not needed any more has as long to exit, but at least five seconds.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.options.grace = grace;
         self

@@ -11,7 +11,12 @@ use super::layout::{self, MAX_THREADS};
 use super::owner::State;
 
 /// The roster's memory.
-pub(super) struct Bells(Segment);
+pub(super) struct Bells {
+    segment: Segment,
+    /// Who sleeps in this process, a bit a slot. What others write into the roster cannot keep these from being
+    /// told of a death.
+    asleep: [AtomicU64; MAX_THREADS / 64 + 1],
+}
 
 /// Whom to wake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,37 +28,51 @@ pub(super) enum Whose {
 
 impl Bells {
     pub(super) fn new(segment: Segment) -> Bells {
-        Bells(segment)
+        Bells { segment, asleep: std::array::from_fn(|_| AtomicU64::new(0)) }
     }
 
     pub(super) fn segment(&self) -> &Segment {
-        &self.0
+        &self.segment
     }
 
     /// How many processes have joined.
     pub(super) fn joins(&self) -> &AtomicU64 {
-        self.0.word(layout::AT_JOINS)
+        self.segment.word(layout::AT_JOINS)
     }
 
     pub(super) fn word(&self, slot: usize, at: usize) -> &AtomicU64 {
-        self.0.word(layout::thread(slot) + at)
+        self.segment.word(layout::thread(slot) + at)
     }
 
     pub(super) fn half_word(&self, slot: usize, at: usize) -> &AtomicU32 {
-        self.0.half_word(layout::thread(slot) + at)
+        self.segment.half_word(layout::thread(slot) + at)
     }
 
     pub(super) fn state(&self, slot: usize) -> State {
         State::from_word(self.word(slot, layout::IN_STATE).load(Ordering::Acquire))
     }
 
+    /// Whether a thread of this process sleeps.
+    pub(super) fn is_asleep(&self, slot: usize) -> bool {
+        self.asleep[slot / 64].load(Ordering::SeqCst) >> (slot % 64) & 1 == 1
+    }
+
+    /// In a thread of this process: it sleeps from now on, or does not any more.
+    pub(super) fn note_sleep(&self, slot: usize, sleeps: bool) {
+        let bit = 1 << (slot % 64);
+        match sleeps {
+            true => self.asleep[slot / 64].fetch_or(bit, Ordering::SeqCst),
+            false => self.asleep[slot / 64].fetch_and(!bit, Ordering::SeqCst),
+        };
+        self.half_word(slot, layout::IN_SLEEPING).store(u32::from(sleeps), Ordering::SeqCst);
+    }
+
     /// Has sleepers look again.
     pub(super) fn ring(&self, whose: Whose) {
         fence();
-        let own = self.0.user();
         for slot in 1..=MAX_THREADS {
-            let sleeps = self.half_word(slot, layout::IN_SLEEPING).load(Ordering::SeqCst) != 0;
-            if sleeps && (whose == Whose::Everybodys || self.state(slot).user == Some(own)) {
+            let elsewhere = || self.half_word(slot, layout::IN_SLEEPING).load(Ordering::SeqCst) != 0;
+            if self.is_asleep(slot) || whose == Whose::Everybodys && elsewhere() {
                 self.ring_one(slot);
             }
         }

@@ -18,6 +18,9 @@ use super::wait::{INSISTS, TIMED, Target};
 /// Longer chains are not followed.
 const LONGEST: usize = 256;
 
+/// Circles that differ from one look to the next so often are none: somebody else writes there.
+const MOST_LOOKS: usize = 1000;
+
 /// One wait in a circle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Link {
@@ -37,20 +40,25 @@ pub(crate) struct Link {
 
 /// The circle through `me`, if `me` is the youngest in it.
 pub(super) fn find(roster: &Roster, me: usize) -> Option<Vec<Link>> {
-    let mut before = walk(roster, me)?;
-    let circle = loop {
-        fence();
-        let again = walk(roster, me)?;
-        if again == before {
-            break again;
-        }
-        before = again;
-    };
+    let circle = seen_twice(roster, me)?;
     let youngest = circle.iter().filter(|link| !link.insists).max_by_key(|link| link.ticket)?;
     if youngest.slot == me {
         return Some(circle);
     }
     roster.bells.ring_one(youngest.slot);
+    None
+}
+
+fn seen_twice(roster: &Roster, me: usize) -> Option<Vec<Link>> {
+    let mut before = walk(roster, me)?;
+    for _ in 0..MOST_LOOKS {
+        fence();
+        let again = walk(roster, me)?;
+        if again == before {
+            return Some(again);
+        }
+        before = again;
+    }
     None
 }
 

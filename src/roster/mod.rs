@@ -21,6 +21,7 @@ use crate::primitive::Ordering;
 use crate::shm::name::SegmentId;
 use crate::shm::segment::{OpenError, Segment};
 use crate::shm::text;
+use crate::shm::user::User;
 
 pub(crate) use circle::Link;
 pub(crate) use owner::Owner;
@@ -91,6 +92,8 @@ impl Roster {
         let state = self.bells.state(slot);
         let Some(user) = state.user.filter(|_| state.generation == owner.generation()) else { return false };
         let word = self.segment().user_at(user).load(Ordering::Acquire);
-        owner::tag(word) == state.tag && (user == self.segment().user() || self.watch.is_alive(user, word))
+        // By its word: somebody else may have come to stand in this process's place.
+        let is_own = || word == User::own().to_word();
+        owner::tag(word) == state.tag && (is_own() || self.watch.is_alive(user, word))
     }
 }

@@ -66,11 +66,12 @@ impl Roster {
         {
             return number as u32;
         }
-        let number = count.fetch_add(1, Ordering::AcqRel) as usize + 1;
-        if number > MAX_SITES {
+        let before = count.fetch_add(1, Ordering::AcqRel);
+        if before >= MAX_SITES as u64 {
             count.fetch_sub(1, Ordering::AcqRel);
             return 0;
         }
+        let number = before as usize + 1;
         text::write(self.segment(), layout::site(number), SITE, line);
         number as u32
     }

@@ -79,7 +79,8 @@ impl Roster {
         let segment = self.segment();
         let tag = owner::tag(segment.user_at(segment.user()).load(Ordering::Relaxed));
         // Each search begins one further on, so that a slot's last user is known for long.
-        let start = segment.word(layout::AT_NEXT_THREAD).fetch_add(1, Ordering::Relaxed) as usize;
+        let next = segment.word(layout::AT_NEXT_THREAD).fetch_add(1, Ordering::Relaxed);
+        let start = (next % MAX_THREADS as u64) as usize;
         (0..MAX_THREADS).map(|index| (start + index) % MAX_THREADS + 1).find_map(|slot| {
             let word = self.bells.word(slot, layout::IN_STATE);
             let before = word.load(Ordering::Acquire);

@@ -54,7 +54,8 @@ pub(crate) struct Wait<'a> {
     coverage: Coverage,
     /// What stood there before: a wait that this one is a part of, or nothing.
     before: Written,
-    sleeping: u32,
+    /// Whether the one that this is a part of sleeps.
+    was_asleep: bool,
 }
 
 /// The moment of the monotonic clock that is `timeout` from now.
@@ -78,14 +79,16 @@ impl Roster {
     /// Writes down that `me` waits for `target`. A wait inside another one covers that until it is over.
     pub(crate) fn begin_wait(&self, me: Owner, target: Target, site: u32, ending: Ending) -> Wait<'_> {
         let slot = me.slot().unwrap_or(1);
-        let ticket = self.segment().word(layout::AT_TICKETS).fetch_add(1, Ordering::SeqCst) + 1;
+        let before = self.segment().word(layout::AT_TICKETS).fetch_add(1, Ordering::SeqCst);
+        // Zero is no ticket.
+        let ticket = before.wrapping_add(1).max(1);
         let (deadline, flag) = match ending {
             Ending::AtLast(deadline) => (Some(deadline), TIMED),
             Ending::ByCircle => (None, 0),
             Ending::Never => (None, INSISTS),
         };
         let before = Written { fields: FIELDS.map(|at| self.bells.word(slot, at).load(Ordering::Relaxed)) };
-        let sleeping = self.bells.half_word(slot, layout::IN_SLEEPING).load(Ordering::Relaxed);
+        let was_asleep = self.bells.is_asleep(slot);
         let fields = [
             u64::from(target.segment.pid),
             target.segment.number,
@@ -96,7 +99,7 @@ impl Roster {
             ticket,
         ];
         Written { fields }.write(self, slot);
-        Wait { roster: self, slot, deadline, coverage: Coverage::Complete, before, sleeping }
+        Wait { roster: self, slot, deadline, coverage: Coverage::Complete, before, was_asleep }
     }
 }
 
@@ -131,7 +134,7 @@ impl Written {
 impl Wait<'_> {
     /// Gets ready to sleep. What is waited for must be looked at after this, and before `sleep`.
     pub(crate) fn arm(&mut self) -> u32 {
-        self.roster.bells.half_word(self.slot, layout::IN_SLEEPING).store(1, Ordering::SeqCst);
+        self.roster.bells.note_sleep(self.slot, true);
         fence();
         let bell = self.roster.bells.half_word(self.slot, layout::IN_BELL).load(Ordering::SeqCst);
         self.coverage = self.roster.watch.cover();
@@ -166,7 +169,7 @@ impl Wait<'_> {
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
-        self.roster.bells.half_word(self.slot, layout::IN_SLEEPING).store(self.sleeping, Ordering::SeqCst);
+        self.roster.bells.note_sleep(self.slot, self.was_asleep);
         self.before.write(self.roster, self.slot);
     }
 }

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicU64 as LocalWord, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64 as LocalWord, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -26,8 +26,9 @@ use super::bells::{Bells, Whose};
 pub(super) struct Watch {
     bells: Arc<Bells>,
     table: Arc<Mutex<Table>>,
-    /// How many joins the table knows; none yet at first.
+    /// How many joins the table knows, once somebody has waited.
     seen: LocalWord,
+    has_waited: AtomicBool,
     thread: Mutex<Option<Running>>,
 }
 
@@ -55,18 +56,18 @@ pub(super) enum Coverage {
     Partial,
 }
 
-const NONE_SEEN: u64 = u64::MAX;
 const STOP: u64 = u64::MAX;
 
 impl Watch {
     pub(super) fn new(bells: Arc<Bells>) -> Watch {
-        Watch { bells, table: Arc::default(), seen: LocalWord::new(NONE_SEEN), thread: Mutex::new(None) }
+        let (seen, has_waited) = (LocalWord::new(0), AtomicBool::new(false));
+        Watch { bells, table: Arc::default(), seen, has_waited, thread: Mutex::new(None) }
     }
 
     /// Sees to it that every process that has joined is watched.
     pub(super) fn cover(&self) -> Coverage {
         let joins = self.bells.joins().load(Ordering::SeqCst);
-        if self.seen.load(Ordering::Acquire) == joins {
+        if self.has_waited.swap(true, Ordering::AcqRel) && self.seen.load(Ordering::Acquire) == joins {
             return Coverage::Complete;
         }
         match self.extend() {
@@ -90,30 +91,39 @@ impl Watch {
             .collect();
         let mut complete = true;
         for (index, word, user) in new {
-            let process = match user.look() {
-                Life::Alive(process) => {
-                    let event = EpollEvent::new(EpollFlags::EPOLLIN, index as u64);
-                    self.epoll()?.add(&process, event)?;
-                    Some(process)
-                }
-                Life::Ended => None,
-                Life::Unknown => {
-                    complete = false;
-                    continue;
-                }
-            };
-            table.0.insert(index, Watched { word, process });
+            match user.look() {
+                Life::Alive(process) => self.watch(&mut table, index, word, process)?,
+                Life::Ended => _ = table.0.insert(index, Watched { word, process: None }),
+                Life::Unknown => complete = false,
+            }
         }
         Ok(complete)
     }
 
-    /// Whether the process in that place lives now.
+    /// Whether the process in that place lives now. If it does, and somebody waits, it is watched: whatever the
+    /// roster says of who has joined.
     pub(super) fn is_alive(&self, index: usize, word: u64) -> bool {
-        if let Some(known) = lock(&self.table).0.get_mut(&index).filter(|known| known.word == word) {
-            let ended = known.process.as_ref().is_none_or(has_ended);
-            return !ended;
+        let mut table = lock(&self.table);
+        if let Some(known) = table.0.get(&index).filter(|known| known.word == word) {
+            return known.process.as_ref().is_some_and(|process| !has_ended(process));
         }
-        User::from_word(word).is_some_and(User::is_alive)
+        match User::from_word(word).map(User::look) {
+            None | Some(Life::Ended) => false,
+            Some(Life::Unknown) => true,
+            Some(Life::Alive(process)) => {
+                if self.has_waited.load(Ordering::Acquire) {
+                    // If that fails, so did the look at all of them, and sleepers look up now and then.
+                    let _ = self.watch(&mut table, index, word, process);
+                }
+                true
+            }
+        }
+    }
+
+    fn watch(&self, table: &mut Table, index: usize, word: u64, process: OwnedFd) -> io::Result<()> {
+        self.epoll()?.add(&process, EpollEvent::new(EpollFlags::EPOLLIN, index as u64))?;
+        table.0.insert(index, Watched { word, process: Some(process) });
+        Ok(())
     }
 
     /// The epoll of the watching thread, which is started if it does not run.

@@ -28,7 +28,8 @@ pub(crate) fn wake(word: &AtomicU32, count: u32) {
 pub(crate) enum Slept {
     /// One of the words was woken or had changed, a signal came, or the time is over.
     Woken,
-    /// The kernel knows no such wait (before Linux 5.16).
+    /// The kernel knows no such wait (before Linux 5.16), or a sandbox does not allow it: some answer a call that
+    /// they do not know with EPERM. The kernel itself never does.
     Unsupported,
 }
 

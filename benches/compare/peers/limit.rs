@@ -1,14 +1,15 @@
 //! The machine's limit: threads in place of processes, memory in place of messages, forks without a library.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier, Mutex};
 
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
 
-use super::{Side, median_of, p50_of_batches, rate, square};
+use super::shared::{numbers, sum_of_squares};
+use super::{Side, median_of, p50_of_batches, rate, seconds, square};
 use crate::answer::Answer;
 use crate::program::Program;
-use crate::work::Work;
+use crate::work::{INCREMENTS, NUMBERS, PARTS, Work};
 
 pub(super) struct Limit;
 
@@ -30,6 +31,9 @@ impl Side for Limit {
             Work::FirstWorker => median_of(|| Program::Nothing.lifetime()),
             Work::KilledIdle | Work::KilledBusy => program(Program::KillAndFork),
             Work::Start64 => program(Program::ForkMany),
+            Work::Increments => increments(),
+            Work::Lock => lock_and_unlock(),
+            Work::SquaresFirst | Work::Squares => squares(),
             Work::IdleWakes | Work::IdleMemory => Answer::Absent,
         }
     }
@@ -79,4 +83,34 @@ fn copy() -> Answer {
     let from = vec![7_u8; COPIED];
     let mut to = vec![1_u8; COPIED];
     rate(COPIED, || std::hint::black_box(&mut to).copy_from_slice(std::hint::black_box(&from)))
+}
+
+/// Two threads count under one lock.
+fn increments() -> Answer {
+    let (count, start) = (Mutex::new(0_u64), Barrier::new(2));
+    let work = || {
+        start.wait();
+        seconds(|| (0..INCREMENTS).for_each(|_| *count.lock().expect("no panic") += 1))
+    };
+    let slower = std::thread::scope(|scope| {
+        let other = scope.spawn(work);
+        work().max(other.join().expect("the other thread"))
+    });
+    assert_eq!(count.into_inner().ok(), Some(u64::from(2 * INCREMENTS)));
+    Answer::Value(slower)
+}
+
+fn lock_and_unlock() -> Answer {
+    let lock = Mutex::new(());
+    Answer::Value(p50_of_batches(1000, || drop(std::hint::black_box(&lock).lock())))
+}
+
+fn squares() -> Answer {
+    let numbers: Vec<f64> = numbers().collect();
+    let pass = || -> f64 {
+        let parts: Vec<&[f64]> = numbers.chunks(NUMBERS / PARTS).collect();
+        parts.into_par_iter().map(sum_of_squares).sum()
+    };
+    pass();
+    Answer::Value(seconds(pass))
 }

@@ -2,6 +2,7 @@
 
 mod limit;
 mod procspawn;
+mod shared;
 mod watertight;
 
 use std::io::BufRead;

@@ -41,6 +41,8 @@ impl Side for Procspawn {
             Work::KilledIdle => killed_idle(),
             Work::KilledBusy => killed_busy(),
             Work::Start64 => Answer::Value(seconds(Procspawn::hold)),
+            // It shares no memory.
+            Work::Increments | Work::Lock | Work::SquaresFirst | Work::Squares => Answer::Absent,
             Work::IdleWakes | Work::IdleMemory => Answer::Absent,
         }
     }

@@ -7,6 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use watertight::{Bytes, Pool, Process};
 
+use super::shared::{self, Pass};
 use super::{Side, die, median_of, p50, rate, seconds, square};
 use crate::answer::Answer;
 use crate::program::Program;
@@ -35,6 +36,10 @@ impl Side for Watertight {
             Work::KilledIdle => killed_idle(),
             Work::KilledBusy => killed_busy(),
             Work::Start64 => Answer::Value(seconds(Watertight::hold)),
+            Work::Increments => shared::increments(),
+            Work::Lock => shared::lock_and_unlock(),
+            Work::SquaresFirst => shared::squares(Pass::First),
+            Work::Squares => shared::squares(Pass::Second),
             Work::IdleWakes | Work::IdleMemory => Answer::Absent,
         }
     }

@@ -60,7 +60,7 @@ impl Machine {
             self.replace(slot, idle && short && phase != Phase::Leaving, now, actions);
         }
         self.fill(now, actions);
-        self.finish_if_done(actions);
+        self.finish_if_done(now, actions);
     }
 
     /// Puts another worker in the place of one that is gone, if there still should be one.

@@ -23,7 +23,7 @@ impl Machine {
             self.workers.push(Worker::new(false, now));
         }
         for slot in wanted..self.workers.len() {
-            self.dismiss(slot, actions);
+            self.dismiss(slot, now, actions);
         }
         for slot in 0..wanted {
             let worker = &mut self.workers[slot];
@@ -54,13 +54,13 @@ impl Machine {
         }
     }
 
-    fn dismiss(&mut self, slot: Slot, actions: &mut Vec<Action>) {
+    fn dismiss(&mut self, slot: Slot, now: Instant, actions: &mut Vec<Action>) {
         match self.workers[slot].phase {
             Phase::Working | Phase::Initializing => {
                 if self.workers[slot].in_flight > 1 {
                     self.take_back(slot, actions);
                 }
-                self.retire(slot, actions);
+                self.retire(slot, now, actions);
             }
             Phase::Delayed(_) => self.workers[slot].give_up_place(),
             Phase::Vacant | Phase::Leaving | Phase::Ending => {}

@@ -27,7 +27,7 @@ impl Machine {
             };
             let kill = worker.condemned.as_ref().and_then(|condemned| condemned.kill_at);
             let timeout = if worker.condemned.is_none() { self.timeout_at(slot) } else { None };
-            [delayed, kill, timeout].into_iter().flatten().min()
+            [delayed, kill, timeout, worker.exit_by].into_iter().flatten().min()
         });
         let delayed = self.delayed.iter().map(|(at, _)| *at);
         workers.chain(delayed).chain(self.rebalance_at).min()
@@ -69,6 +69,7 @@ impl Machine {
             self.start(slot, now, actions);
             self.choose_spares();
         }
+        self.force_exit(slot, now, actions);
         if self.workers[slot].condemned.is_none() && self.timeout_at(slot).is_some_and(|at| at <= now) {
             let worker = &mut self.workers[slot];
             worker.overdue = worker.spans.front().map(|front| (front.key, front.items.start));

@@ -54,6 +54,8 @@ pub(super) struct Worker {
     /// How many items it may have in flight; follows the pace with a delay.
     pub(super) allowed: u32,
     pub(super) condemned: Option<Condemned>,
+    /// When it is killed if it has not exited, as it was told and has nothing left to do.
+    pub(super) exit_by: Option<Instant>,
     /// It broke the protocol, or its process is gone: what it has is all that it gets.
     pub(super) doomed: bool,
     /// Its process stands in the place of one that ended.
@@ -102,6 +104,7 @@ impl Worker {
             pace: 0.0,
             allowed: 1,
             condemned: None,
+            exit_by: None,
             doomed: false,
             succeeds: false,
             failed_starts: 0,
@@ -126,6 +129,7 @@ impl Worker {
         self.since = now;
         self.started = now;
         self.condemned = None;
+        self.exit_by = None;
         self.doomed = false;
         self.overdue = None;
         self.extended = false;
@@ -201,6 +205,7 @@ impl Worker {
         self.in_flight = 0;
         self.bytes = 0;
         self.condemned = None;
+        self.exit_by = None;
         self.taking_back = false;
         std::mem::take(&mut self.spans)
     }

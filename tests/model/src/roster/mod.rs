@@ -64,7 +64,8 @@ pub(crate) fn killed_after(steps: u32, body: impl FnOnce()) -> bool {
     let slot = SLOT.with(Cell::get);
     roster.dead[slot].store(1, Ordering::Release);
     roster.segment().count_death();
-    roster.bells.ring(Whose::Everybodys);
+    // All processes of a model look through the same bells.
+    roster.bells.ring(Whose::Own);
     died
 }
 

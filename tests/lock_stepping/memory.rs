@@ -1,0 +1,90 @@
+//! Arrays, their parts, and the arena that all lies in.
+
+use watertight::sync::LockError;
+
+use crate::stage::{LONG, Operation, Stage, kill_after, sweep, was_held};
+
+#[watertight::test(timeout = "3600s")]
+fn an_array_whose_holder_is_killed_anywhere_passes_on() {
+    sweep(Operation::Array, |count| {
+        let stage = Stage::set(1, 1);
+        let (pid, over) = kill_after(&stage, Operation::Array, count);
+        let recover = || stage.array.lock_recover().unwrap().mark_consistent();
+        let held = was_held(pid, stage.array.lock_timeout(LONG), recover);
+        drop(stage.parts[0].lock().unwrap());
+        assert!(stage.array.lock().is_ok());
+        (over, held)
+    });
+}
+
+#[watertight::test(timeout = "3600s")]
+fn a_part_whose_holder_is_killed_anywhere_passes_on() {
+    sweep(Operation::Part, |count| {
+        let stage = Stage::set(1, 1);
+        let (pid, over) = kill_after(&stage, Operation::Part, count);
+        drop(stage.parts[1].lock().unwrap());
+        let recover = || stage.parts[0].lock_recover().unwrap().mark_consistent();
+        let held = was_held(pid, stage.parts[0].lock_timeout(LONG), recover);
+        drop(stage.array.lock().unwrap());
+        (over, held)
+    });
+}
+
+#[watertight::test(timeout = "3600s")]
+fn a_maker_that_is_killed_anywhere_leaves_no_name() {
+    sweep(Operation::Make, |count| {
+        let stage = Stage::set(1, 1);
+        let (pid, over) = kill_after(&stage, Operation::Make, count);
+        let mark = format!("watertight-{pid}-");
+        let names = std::fs::read_dir("/dev/shm").unwrap().flatten();
+        let left = names.filter(|name| name.file_name().to_string_lossy().starts_with(&mark)).count();
+        assert_eq!(left, 0);
+        assert_eq!(stage.value.get().unwrap(), 7);
+        (over, false)
+    });
+}
+
+#[watertight::test(timeout = "3600s")]
+fn an_array_survives_whoever_is_killed_while_it_waits_for_a_part() {
+    sweep(Operation::ArrayTimeout, |count| {
+        let stage = Stage::set(1, 1);
+        let part = stage.parts[0].lock().unwrap();
+        let (pid, over) = kill_after(&stage, Operation::ArrayTimeout, count);
+        drop(part);
+        // Who waits for a part holds the whole.
+        let recover = || stage.array.lock_recover().unwrap().mark_consistent();
+        let held = was_held(pid, stage.array.lock_timeout(LONG), recover);
+        drop((stage.parts[0].lock().unwrap(), stage.parts[1].lock().unwrap()));
+        (over, held)
+    });
+}
+
+#[watertight::test(timeout = "3600s")]
+fn a_part_survives_whoever_is_killed_while_it_waits_for_the_whole() {
+    sweep(Operation::PartTimeout, |count| {
+        let stage = Stage::set(1, 1);
+        let whole = stage.array.lock().unwrap();
+        let (pid, over) = kill_after(&stage, Operation::PartTimeout, count);
+        drop(whole);
+        // It may have had the part in its hands when it saw that the whole was held.
+        let recover = || stage.array.lock_recover().unwrap().mark_consistent();
+        let held = was_held(pid, stage.array.lock_timeout(LONG), recover);
+        drop((stage.parts[0].lock().unwrap(), stage.parts[1].lock().unwrap()));
+        (over, held)
+    });
+}
+
+#[watertight::test(timeout = "3600s")]
+fn an_array_whose_divider_is_killed_anywhere_is_divided_or_not() {
+    sweep(Operation::Divide, |count| {
+        let stage = Stage::set(1, 1);
+        let (pid, over) = kill_after(&stage, Operation::Divide, count);
+        let recover = || stage.array.lock_recover().unwrap().mark_consistent();
+        let held = was_held(pid, stage.array.lock_timeout(LONG), recover);
+        let is_stale = matches!(stage.parts[0].lock(), Err(LockError::StalePart));
+        assert!(is_stale || !over);
+        let parts = stage.array.chunks_mut(2).unwrap();
+        drop((parts[0].lock().unwrap(), parts[1].lock().unwrap()));
+        (over, held)
+    });
+}
