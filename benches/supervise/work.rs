@@ -57,7 +57,7 @@ pub(crate) fn rows() -> [Row; 5] {
             show: bytes,
         },
         Row {
-            work: "512 MiB of lines into files of 64 MiB<br>`cat` of a file; by hand: `cat FILE | cat > log`",
+            work: "512 MiB of lines into files of 64 MiB<br>`cat` of a file; by hand: `cat FILE \\| cat > log`",
             bar: "≥ ½ × by hand",
             supervised: log,
             by_hand: Some(by_hand::log),
