@@ -178,7 +178,11 @@ impl Round {
             println!("{starts} {state}: {:?} {:?}", self.pids_in("starts"), self.status("victim"));
         }
         self.counts.lost += usize::from(seen.is_none());
-        self.counts.lost += usize::from(self.status("bystander").as_deref() != Some("running"));
+        let bystander = self.status("bystander");
+        if bystander.as_deref() != Some("running") {
+            println!("the bystander is {bystander:?}");
+            self.counts.lost += 1;
+        }
     }
 
     fn signal_victim(&self, name: &str) {
@@ -326,10 +330,13 @@ fn worker_suffers(policy: &str, fault: &str) -> Counts {
     }
     let answer = || round.verb(&["call", "pool", "factorial", "5"]).filter(|(text, _)| text == "\"120\"\n");
     let (answered, other) = (round.until(answer), worker(&round));
-    round.counts.lost += usize::from(answered.is_none() || other == Some(pid.into()));
+    let pool = round.record("pool").unwrap_or_default();
+    if answered.is_none() || other == Some(pid.into()) || pool["starts"] != 1 {
+        println!("{fault} to {pid}: {answered:?} of {other:?}: {pool}");
+        round.counts.lost += 1;
+    }
     round.counts.orphaned +=
         usize::from(Target::open(pid).is_some_and(|old| !old.ends_by(Instant::now() + PATIENCE)));
-    round.counts.lost += usize::from(round.record("pool").is_none_or(|record| record["starts"] != 1));
     round.expect(1, "running");
     round.end()
 }

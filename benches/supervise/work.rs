@@ -8,7 +8,7 @@ use crate::by_hand;
 use crate::scene::{Scene, kill, resident};
 use crate::sides::{Side, Tree, logged};
 
-pub(crate) const DEATHS: usize = 50;
+pub(crate) const DEATHS: usize = 20;
 pub(crate) const COPIES: usize = 1000;
 const LOGGED: usize = 512 << 20;
 
@@ -25,7 +25,7 @@ pub(crate) struct Row {
 pub(crate) fn rows() -> [Row; 5] {
     [
         Row {
-            work: "killed → runs again<br>a shell script's first word, 50 deaths; by hand: kill, wait, spawn",
+            work: "killed → runs again<br>a shell script's first word, 20 deaths; by hand: kill, wait, spawn",
             bar: "≤ 2 × by hand",
             supervised: restart,
             by_hand: Some(by_hand::restart),
@@ -57,7 +57,7 @@ pub(crate) fn rows() -> [Row; 5] {
             show: bytes,
         },
         Row {
-            work: "512 MiB of lines into files of 64 MiB<br>`cat` of a file; by hand: `cat FILE | cat > log`",
+            work: "512 MiB of lines into files of 64 MiB<br>`cat` of a file; by hand: `cat FILE \\| cat > log`",
             bar: "≥ ½ × by hand",
             supervised: log,
             by_hand: Some(by_hand::log),
