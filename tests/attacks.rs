@@ -102,6 +102,53 @@ fn a_worker_that_denies_that_it_was_ready_does_not_end_the_pool() {
     assert_eq!(pool.apply(square, ((denying, 0, 5),)).unwrap(), 25);
 }
 
+/// Takes back its own claim: as if it had never taken the task.
+fn deny(lane: &[AtomicU64]) {
+    lane[CLAIM].fetch_sub(1, Ordering::SeqCst);
+}
+
+/// Squares `x`, but if it is a multiple of ten dies as if it had never seen it, and never been ready.
+fn unseen(x: u64) -> u64 {
+    if x.is_multiple_of(10) {
+        deny(lane());
+        lane()[READY].store(0, Ordering::SeqCst);
+        std::process::abort();
+    }
+    x * x
+}
+
+#[watertight::test]
+fn a_task_whose_workers_deny_it_and_that_they_were_ready_is_ended_and_no_other() {
+    for workers in 1..=2 {
+        let pool = Pool::builder().workers(workers).chunk_size(1).start().unwrap();
+        for (x, outcome) in (1..).zip(pool.outcomes(unseen, 1..=30)) {
+            match outcome {
+                Ok(value) => assert_eq!((value, x % 10 != 0), (x * x, true)),
+                Err(error) => {
+                    assert_eq!((error.signal(), x % 10), (Some(watertight::Signal::SIGABRT), 0), "{error}")
+                }
+            }
+        }
+        // Each of the three is suspected nine times at most, and given to a worker in doubt before each.
+        assert!(pool.stats().crashed <= 3 * 2 * 9, "{:?}", pool.stats());
+    }
+}
+
+#[watertight::test]
+fn a_task_that_is_denied_and_hangs_has_timed_out() {
+    let pool = Pool::builder().workers(1).timeout(Duration::from_millis(100)).start().unwrap();
+    let denied = |hangs: bool| {
+        if hangs {
+            deny(lane());
+            std::thread::sleep(Duration::from_secs(600));
+        }
+        hangs
+    };
+    let error = pool.apply(denied, (true,)).unwrap_err();
+    assert!(matches!(error.kind(), TaskErrorKind::TimedOut { .. }), "{error}");
+    assert!(!pool.apply(denied, (false,)).unwrap());
+}
+
 fn says(x: u64) -> u64 {
     assert!(x != 3, "{}", "no ".repeat(300));
     x

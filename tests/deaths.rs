@@ -135,7 +135,8 @@ fn a_keeper_that_dies_is_replaced_and_leaves_no_zombie() {
 #[watertight::test]
 fn the_death_of_a_keeper_breaks_no_pool_however_many_workers_were_starting() {
     let dawdle = || std::thread::sleep(Duration::from_millis(50));
-    let pool = Pool::builder().workers(10).initializer(dawdle, ()).start().unwrap();
+    // One that is ready before the keeper is dead may have begun a task.
+    let pool = Pool::builder().workers(10).initializer(dawdle, ()).attempts(2).start().unwrap();
     let keeper = keepers()[0];
     comes_to(10, || support::children(keeper).len());
     support::Target::open(keeper).unwrap().signal(rustix::process::Signal::KILL);

@@ -77,18 +77,16 @@ fn threads_of_the_library_leave_the_hosts_signals_alone() {
     let pool = Pool::new(1).unwrap();
     pool.apply_async(square, (1,)).unwrap().on_complete(|_| ());
     pool.apply(square, (2,)).unwrap();
-    let mut seen = 0;
-    for entry in std::fs::read_dir("/proc/self/task").unwrap().flatten() {
-        let thread = format!("self/task/{}", entry.file_name().to_string_lossy());
-        if common::status(&thread, "Name").starts_with("watertight-") {
-            // The driver blocks them as the first thing it does.
-            common::until(|| {
-                u64::from_str_radix(&common::status(&thread, "SigBlk"), 16).unwrap() & 1 << 14 != 0
-            });
-            seen += 1;
-        }
+    let threads = || -> Vec<String> {
+        let entries = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+        let threads = entries.map(|entry| format!("self/task/{}", entry.file_name().to_string_lossy()));
+        threads.filter(|thread| common::status(thread, "Name").starts_with("watertight-")).collect()
+    };
+    // A thread names itself, and blocks them, as the first things it does.
+    common::until(|| !threads().is_empty());
+    for thread in threads() {
+        common::until(|| u64::from_str_radix(&common::status(&thread, "SigBlk"), 16).unwrap() & 1 << 14 != 0);
     }
-    assert!(seen >= 1);
 }
 
 #[watertight::test]
@@ -194,8 +192,8 @@ fn the_folder_of_sockets_is_gone_with_the_pool() {
     assert_eq!(entries(), 1);
     drop(pool);
     assert_eq!(entries(), 0);
-    // Also if the keeper is killed.
-    let pool = Pool::new(1).unwrap();
+    // Also if the keeper is killed, whose worker may have begun the next task before it dies too.
+    let pool = Pool::builder().workers(1).attempts(2).start().unwrap();
     let keeper = pool.apply(std::os::unix::process::parent_id, ()).unwrap();
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(keeper as i32), nix::sys::signal::SIGKILL).unwrap();
     pool.apply(square, (1,)).unwrap();
@@ -225,6 +223,49 @@ fn too_few_descriptors_are_a_clear_error_and_the_host_goes_on() {
         }
     }
     assert!(failures.contains(&0) && !failures.contains(&44), "{failures:?}");
+    check_a_pool();
+}
+
+/// What a pool and a process end with, if not well, under a limit that is set meanwhile.
+fn failures_under(resource: Resource, limit: u64, reason: &str) -> usize {
+    let (soft, hard) = getrlimit(resource).unwrap();
+    setrlimit(resource, limit, hard).unwrap();
+    let result = Pool::new(2).map_err(|error| error.to_string()).and_then(|pool| {
+        pool.map(square, 0..10).map(drop).map_err(|error| match error.first().kind() {
+            TaskErrorKind::NoWorker { message } => message.clone(),
+            other => panic!("{limit}: {other:?}"),
+        })
+    });
+    let process = Process::spawn(square, (5,)).map_err(|error| error.to_string());
+    let process = process.and_then(|process| process.join().map_err(|error| error.to_string()));
+    setrlimit(resource, soft, hard).unwrap();
+    let errors = [result.err(), process.err()].into_iter().flatten();
+    errors.inspect(|error| assert!(error.contains(reason), "{limit}: {error}")).count()
+}
+
+/// Makes this process that of a user who has no other ones. False if that cannot be: root alone may, and for root
+/// the number of processes has no limit.
+fn become_somebody_else() -> bool {
+    nix::unistd::Uid::effective().is_root()
+        && nix::unistd::setuid(nix::unistd::Uid::from_raw(1_954_321)).is_ok()
+        && nix::sys::prctl::set_dumpable(true).is_ok()
+        && Pool::new(1).is_ok()
+}
+
+#[watertight::test(timeout = "240s")]
+fn too_few_processes_are_a_clear_error_and_the_host_goes_on() {
+    if !become_somebody_else() {
+        return println!(
+            "skipped: only root can become a user without processes, and only where others may run this test"
+        );
+    }
+    let threads = std::fs::read_dir("/proc/self/task").unwrap().count() as u64;
+    let failures: Vec<usize> = (0..12)
+        .map(|spare| {
+            failures_under(Resource::RLIMIT_NPROC, threads + spare, "Resource temporarily unavailable")
+        })
+        .collect();
+    assert!(failures[0] == 2 && failures[11] == 0, "{failures:?}");
     check_a_pool();
 }
 

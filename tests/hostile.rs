@@ -6,7 +6,9 @@ mod common;
 
 use std::time::Duration;
 
-use watertight::{Pool, PoolBuilder, Process, TaskErrorKind};
+use serde::ser::SerializeTuple;
+use serde::{Deserialize, Serialize, Serializer};
+use watertight::{Encoding, Pool, PoolBuilder, Process, TaskErrorKind};
 
 /// The parts of this process's lane, as the kernel shows them: where it is mapped, and how much.
 fn lane() -> Vec<(usize, usize)> {
@@ -111,4 +113,60 @@ fn a_claim_of_a_huge_result_is_no_allocation() {
     }
     let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF).unwrap();
     assert!(usage.max_rss() < 300 << 10, "{} KiB", usage.max_rss());
+}
+
+/// A list whose encoding goes deeper and deeper, as no list of this type does.
+#[derive(Deserialize)]
+struct Abyss(#[expect(dead_code, reason = "only its depth counts")] Option<Box<Abyss>>);
+
+impl Serialize for Abyss {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut ones = serializer.serialize_tuple(4 << 20)?;
+        (0..4 << 20).try_for_each(|_| ones.serialize_element(&1_u8))?;
+        ones.end()
+    }
+}
+
+/// Says that it holds more than anybody could count, and needs no bytes for it.
+#[derive(Deserialize)]
+struct Nothings(#[expect(dead_code, reason = "only their number counts")] Vec<()>);
+
+impl Serialize for Nothings {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(1 << 60)
+    }
+}
+
+fn message<R>(outcome: Result<R, watertight::TaskError>, expected: Encoding) -> String {
+    match outcome.err().expect("it is an error").kind() {
+        TaskErrorKind::Encoding { what, message } if *what == expected => message.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[watertight::test]
+fn a_result_that_is_nested_without_end_is_the_error_of_its_task() {
+    let pool = Pool::new(1).unwrap();
+    let outcome = pool.apply(|| Abyss(None), ());
+    assert_eq!(message(outcome, Encoding::DecodeResult), "it is nested deeper than 256 levels");
+    assert_eq!(pool.apply(|| 1, ()).unwrap(), 1);
+}
+
+#[watertight::test]
+fn an_argument_that_is_nested_without_end_costs_no_worker() {
+    let pool = Pool::new(1).unwrap();
+    let outcome = pool.apply(|_: Abyss| (), (Abyss(None),));
+    assert_eq!(message(outcome, Encoding::DecodeArguments), "it is nested deeper than 256 levels");
+    assert_eq!(pool.stats().crashed, 0);
+}
+
+#[watertight::test]
+fn a_result_of_endlessly_many_nothings_is_the_error_of_its_task() {
+    let pool = Pool::new(1).unwrap();
+    let outcome = pool.apply(|| Nothings(Vec::new()), ());
+    assert_eq!(
+        message(outcome, Encoding::DecodeResult),
+        "it claims more than 4194304 bytes of items that need none"
+    );
+    assert_eq!(pool.apply(|| vec![(); 100_000], ()).unwrap().len(), 100_000);
 }

@@ -3,34 +3,14 @@
 
 mod common;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use common::{Gate, stop_at, until};
+use common::{Gate, stop_at, until, wakings};
 use watertight::{Pool, Process};
 
 /// For so long nothing may happen.
 const WHILE: Duration = Duration::from_secs(1);
-
-/// How often each thread of these processes has slept, and for how long it has run.
-fn wakings(pids: &[u32]) -> BTreeMap<String, (String, u64)> {
-    let me = nix::unistd::gettid().to_string();
-    let mut counts = BTreeMap::new();
-    for pid in pids {
-        for entry in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten() {
-            let thread = entry.file_name().into_string().unwrap();
-            if thread == me {
-                continue;
-            }
-            let switches = common::status(&format!("{pid}/task/{thread}"), "voluntary_ctxt_switches");
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/schedstat")).unwrap();
-            let ran = stat.split(' ').next().unwrap().parse().unwrap();
-            counts.insert(format!("{pid}/{thread}"), (switches, ran));
-        }
-    }
-    counts
-}
 
 /// Waits for a while in which nothing happens. What ticks never has one, and the test's deadline ends it.
 fn is_idle(pool: &Pool, workers: usize) {

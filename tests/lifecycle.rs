@@ -38,15 +38,31 @@ fn workers_that_die_at_once_leave_nothing() {
 }
 
 #[watertight::test]
+fn a_call_of_a_closed_pool_is_refused_as_a_whole() {
+    let pool = Pool::new(1).unwrap();
+    pool.close();
+    let inputs = || (0..3).inspect(|_| panic!("an input was pulled"));
+    let refused = pool.map(square, inputs()).unwrap_err();
+    assert!(refused.to_string().ends_with("not run: the pool is closed"), "{refused}");
+    assert_eq!((refused.failed(), refused.first().index()), (1, None));
+    for outcomes in [
+        pool.outcomes(square, inputs()),
+        pool.imap(square, inputs()).collect(),
+        pool.imap_unordered(square, inputs()).collect(),
+    ] {
+        assert!(matches!(&outcomes[..], [Err(error)] if error.is_closed() && error.index().is_none()));
+    }
+    pool.join().unwrap();
+}
+
+#[watertight::test]
 fn a_closed_pool_finishes_what_it_has_and_takes_no_more() {
     let (gate, pool) = (Gate::new(), Pool::new(1).unwrap());
     let later = pool.apply_async(stop_and_return, (gate.path(), 3)).unwrap();
     let many = pool.map_async(square, 0..100).unwrap();
     pool.close();
     assert!(pool.apply_async(square, (1,)).unwrap_err().is_closed());
-    assert!(matches!(pool.apply(square, (1,)).unwrap_err().kind(), TaskErrorKind::Terminated));
-    assert!(pool.map(square, 0..3).is_err());
-    assert!(pool.imap(square, 0..3).next().unwrap().is_err());
+    assert!(pool.apply(square, (1,)).unwrap_err().is_closed());
     assert!(pool.resize(2).unwrap_err().is_closed());
     assert!(!pool.join_timeout(Duration::from_millis(20)).unwrap(), "a task still runs");
     drop(gate.wait_for_task());
@@ -117,7 +133,7 @@ fn terminating_ends_running_and_waiting_tasks_at_once() {
     );
     pool.join().unwrap();
     assert!(!runs(pid));
-    assert!(pool.apply(square, (1,)).unwrap_err().is_terminated());
+    assert!(pool.apply(square, (1,)).unwrap_err().is_closed());
     pool.terminate();
 }
 
@@ -345,4 +361,28 @@ fn workers_end_with_their_keeper_and_a_stopped_one_too() {
     kill(pids[0], Signal::SIGSTOP);
     kill(keeper, Signal::SIGKILL);
     until(|| !pids.iter().any(|pid| runs(*pid)));
+}
+
+extern "C" fn hang() {
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Has this process hang when it exits.
+#[expect(unsafe_code, reason = "what runs at an exit is registered with the C library")]
+fn hang_at_exit(x: u32) -> u32 {
+    // SAFETY: the function is `extern "C"`, takes nothing and lives as long as the process.
+    assert_eq!(unsafe { libc::atexit(hang) }, 0);
+    x
+}
+
+#[watertight::test]
+fn a_worker_that_hangs_in_its_exit_does_not_hang_the_pool() {
+    let pool = Pool::builder().workers(1).max_tasks_per_worker(1).start().unwrap();
+    assert_eq!(pool.apply(hang_at_exit, (1,)).unwrap(), 1);
+    assert_eq!(pool.apply(hang_at_exit, (2,)).unwrap(), 2, "another one takes its place");
+    pool.close();
+    pool.join().unwrap();
+    assert_eq!(pool.stats().crashed, 0, "it was told to go");
 }

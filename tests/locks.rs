@@ -148,9 +148,13 @@ fn the_death_of_holder_host_and_keeper_at_one_stroke_is_noticed() {
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| lock.lock().map(drop).unwrap_err());
         until_waiting(1, "held");
-        let numbers = [keeper, host.pid(), holder].map(|pid| pid.to_string());
-        // One of them may have gone with another.
-        std::process::Command::new("kill").arg("-KILL").args(numbers).output().unwrap();
+        let numbers = [host.pid(), keeper, holder].map(|pid| pid.to_string());
+        // Stopped before any of them is dead, so that none can act on another's death.
+        let signal =
+            |signal: &str| std::process::Command::new("kill").arg(signal).args(&numbers).output().unwrap();
+        assert!(signal("-STOP").status.success());
+        // Of the dead, the last may have gone with the one before it.
+        signal("-KILL");
         let LockError::HolderDied(died) = waiter.join().unwrap() else { panic!("it was not told") };
         assert_eq!(died.holder.pid, holder);
     });

@@ -68,6 +68,11 @@ struct Round {
 impl Round {
     /// `fault` is what the program does at its first start.
     fn new(policy: &str, fault: &str) -> Round {
+        Round::beside(policy, fault, "")
+    }
+
+    /// As `new`, with more in the configuration.
+    fn beside(policy: &str, fault: &str, more: &str) -> Round {
         let folder = tempfile::tempdir().unwrap();
         // A grandchild in the program's group, which must go with it.
         let script = format!(
@@ -77,7 +82,7 @@ impl Round {
         let text = format!(
             "[program.victim]\ncommand = [\"/bin/sh\", \"victim.sh\"]\nfolder = \".\"\nrestart = \"{policy}\"\n\
              stop = [\"TERM\", \"2s\", \"KILL\"]\nbackoff = {{ first = \"10ms\" }}\nlimits = {{ memory = \"256MiB\" }}\n\
-             log = \"victim.log\"\n[program.bystander]\ncommand = \"sleep 1000\"\n"
+             log = \"victim.log\"\n[program.bystander]\ncommand = \"sleep 1000\"\n{more}"
         );
         fs::write(folder.path().join("watertight.toml"), text).unwrap();
         let mark = format!("{}-{:?}", std::process::id(), folder.path());
@@ -131,9 +136,12 @@ impl Round {
     }
 
     fn status(&self, name: &str) -> Option<String> {
+        Some(self.record(name)?["state"].as_str()?.to_owned())
+    }
+
+    fn record(&self, name: &str) -> Option<serde_json::Value> {
         let (text, _) = self.verb(&["status", "--json", name])?;
-        let record: serde_json::Value = serde_json::from_str(text.lines().next()?).ok()?;
-        Some(record["state"].as_str()?.to_owned())
+        serde_json::from_str(text.lines().next()?).ok()
     }
 
     /// The processes of this round, the supervisor aside.
@@ -306,6 +314,26 @@ fn client_talks_nonsense(policy: &str) -> Counts {
     counts
 }
 
+/// The worker of a pool is sent a signal, or its task kills it: the pool goes on with another one.
+fn worker_suffers(policy: &str, fault: &str) -> Counts {
+    let pool = format!("[pool.pool]\nsize = 1\ntimeout = \"1s\"\nrestart = \"{policy}\"\n");
+    let mut round = Round::beside(policy, ":", &pool);
+    let worker = |round: &Round| round.record("pool")?["workers"][0].as_u64();
+    let pid = round.until(|| worker(&round)).unwrap() as u32;
+    match fault {
+        "exit" | "segv" => drop(round.verb(&["call", "pool", "fault", fault])),
+        name => Target::open(pid).unwrap().signal(named(name)),
+    }
+    let answer = || round.verb(&["call", "pool", "factorial", "5"]).filter(|(text, _)| text == "\"120\"\n");
+    let (answered, other) = (round.until(answer), worker(&round));
+    round.counts.lost += usize::from(answered.is_none() || other == Some(pid.into()));
+    round.counts.orphaned +=
+        usize::from(Target::open(pid).is_some_and(|old| !old.ends_by(Instant::now() + PATIENCE)));
+    round.counts.lost += usize::from(round.record("pool").is_none_or(|record| record["starts"] != 1));
+    round.expect(1, "running");
+    round.end()
+}
+
 fn walk(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
@@ -334,6 +362,9 @@ fn nothing_is_lost_orphaned_doubled_stuck_or_leaked() {
             cell("program", fault, policy, &|| program_is_sent(policy, fault));
             cell("supervisor", fault, policy, &|| supervisor_is_sent(policy, fault));
             cell("client", fault, policy, &|| client_is_sent(policy, fault));
+        }
+        for fault in SENT_FAULTS.into_iter().chain(["exit", "segv"]) {
+            cell("pool worker", fault, policy, &|| worker_suffers(policy, fault));
         }
         cell("client", "nonsense", policy, &|| client_talks_nonsense(policy));
     }

@@ -4,6 +4,7 @@
 //! them, the main thread prints what comes, and one waits for signals.
 
 mod arguments;
+mod conversation;
 mod convert;
 mod events;
 mod exit;
@@ -15,9 +16,11 @@ mod order;
 mod printer;
 mod progress;
 mod record;
+mod screen;
 mod supervision;
 mod table;
 mod tasks;
+mod top;
 mod up;
 mod verbs;
 mod worker;

@@ -9,7 +9,7 @@ use crate::supervisor::config::units;
 
 pub(super) const UP_HELP: &str = "\
 Ctrl-C or SIGTERM stops everything in reverse order of dependencies, a second one at once; SIGHUP reads the file \
-again.
+again. SIGUSR1 and SIGUSR2 are passed on to all programs.
 
 Exit codes: 0 it was stopped or has done its work, 2 the file has mistakes, 3 programs cannot be started at all, \
 5 another supervisor runs this file, 6 it gave up because children failed too often.";

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use crate::supervisor::config;
@@ -13,6 +13,7 @@ use crate::supervisor::control::Place;
 use crate::supervisor::control::protocol::Request;
 use crate::supervisor::specification::Specification;
 use crate::supervisor::{Remote, Supervisor, SupervisorEnd};
+use crate::sys::signal::Signal;
 use crate::sys::{child, exit};
 
 use super::supervision::{UpArguments, ValidateArguments};
@@ -28,7 +29,7 @@ pub(super) fn run(arguments: &UpArguments) -> Result<Exit, Failure> {
     };
     // Whoever loses its parent comes to us, also where this is process 1 or the keeper was killed.
     child::adopt_orphans();
-    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGCHLD]).map_err(failed)?;
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGCHLD, SIGUSR1, SIGUSR2]).map_err(failed)?;
     let file = fs::canonicalize(&arguments.file).map_err(failed)?;
     let mut builder = Supervisor::builder(specification).listen(place).on_terminal();
     builder = builder.reload(Box::new(move || read(&file)));
@@ -54,12 +55,19 @@ fn watch(mut signals: Signals, remote: &Remote) {
         match signal {
             SIGCHLD => reap_orphans(),
             SIGHUP => reload(remote),
+            SIGUSR1 => pass_on(remote, Signal::SIGUSR1),
+            SIGUSR2 => pass_on(remote, Signal::SIGUSR2),
             _ => {
                 let _ = remote.send(Request::Down { now: stopping });
                 stopping = true;
             }
         }
     }
+}
+
+/// What means nothing to the supervisor is for the programs.
+fn pass_on(remote: &Remote, signal: Signal) {
+    let _ = remote.send(Request::Signal { signal: signal.to_string(), names: Vec::new() });
 }
 
 fn reload(remote: &Remote) {

@@ -1,19 +1,15 @@
 //! The commands that ask a running supervisor.
 
-use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::io::{self, Write};
+use std::time::Duration;
 
-use crate::supervisor::control::Place;
 use crate::supervisor::control::protocol::{Answer, Request, Until};
 use crate::supervisor::{SupervisorEvent, UnitStatus};
 
+use super::conversation::Conversation;
 use super::supervision::{Names, Verb, Which};
-use super::table::{deaths, table};
-use super::{Exit, Failure};
-
-/// How often the live table is drawn.
-const REFRESH: Duration = Duration::from_secs(1);
+use super::table::{details, table};
+use super::{Exit, Failure, top};
 
 pub(super) fn run(verb: Verb) -> Result<Exit, Failure> {
     match verb {
@@ -33,61 +29,13 @@ pub(super) fn run(verb: Verb) -> Result<Exit, Failure> {
             let until = if stopped { Until::Stopped } else { Until::Ready };
             wait(&which, &Request::Wait { names, until }, timeout)
         }
-        Verb::Top { which } => top(&which),
+        Verb::Top { which } => top::run(&which),
         Verb::Reload { which } => simple(&which, &Request::Reload),
         Verb::Call { pool, task, input, which } => {
             let input = input.into_iter().map(|text| serde_json::from_str(&text).unwrap_or(text.into()));
             simple(&which, &Request::Call { pool, task, input: input.collect() })
         }
         Verb::Down { now, which } => simple(&which, &Request::Down { now }),
-    }
-}
-
-/// A request under way.
-struct Conversation {
-    lines: io::Lines<BufReader<UnixStream>>,
-    deadline: Option<Instant>,
-}
-
-impl Conversation {
-    fn begin(which: &Which, request: &Request, timeout: Option<Duration>) -> Result<Conversation, Failure> {
-        let not_running = |error: io::Error| {
-            let text = format!("no supervisor runs {}: {error}", which.config.display());
-            Failure::new(Exit::NotRunning, text)
-        };
-        let place = Place::of(&which.config).map_err(not_running)?;
-        let mut stream = UnixStream::connect(place.socket()).map_err(not_running)?;
-        stream.set_read_timeout(timeout).map_err(not_running)?;
-        let mut line =
-            serde_json::to_vec(request).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
-        line.push(b'\n');
-        stream.write_all(&line).map_err(not_running)?;
-        let deadline = timeout.map(|timeout| Instant::now() + timeout);
-        Ok(Conversation { lines: BufReader::new(stream).lines(), deadline })
-    }
-
-    /// The next line of the answer; `None` after the last.
-    fn next(&mut self) -> Result<Option<Answer>, Failure> {
-        let line = match self.lines.next() {
-            Some(Ok(line)) => line,
-            Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Err(Failure::new(Exit::TimedOut, "not in time"));
-            }
-            Some(Err(_)) | None => {
-                return Err(Failure::new(Exit::NotRunning, "the supervisor has ended"));
-            }
-        };
-        if self.deadline.is_some_and(|deadline| Instant::now() > deadline) {
-            return Err(Failure::new(Exit::TimedOut, "not in time"));
-        }
-        match serde_json::from_str(&line) {
-            Ok(Answer::End { error: None }) => Ok(None),
-            Ok(Answer::End { error: Some(text) }) => Err(Failure::new(Exit::Failed, text)),
-            Ok(answer) => Ok(Some(answer)),
-            Err(error) => {
-                Err(Failure::new(Exit::Failed, format!("the supervisor is not understood: {error}")))
-            }
-        }
     }
 }
 
@@ -117,38 +65,18 @@ fn ask_status(which: &Which, names: Vec<String>) -> Result<Vec<UnitStatus>, Fail
 }
 
 fn status(names: Vec<String>, which: &Which) -> Result<Exit, Failure> {
+    let named = !names.is_empty();
     let units = ask_status(which, names)?;
-    match which.json {
-        true => {
-            for unit in &units {
-                print(&serde_json::to_string(unit).unwrap_or_default())?;
-            }
-        }
+    let lines: Vec<String> = match which.json {
+        true => units.iter().map(|unit| serde_json::to_string(unit).unwrap_or_default()).collect(),
         false => {
-            let lines = table(&units).into_iter().chain(units.iter().flat_map(deaths));
-            for line in lines {
-                print(&line)?;
-            }
+            let more = units.iter().filter(|_| named).flat_map(details);
+            table(&units).into_iter().chain(more).collect()
         }
-    }
+    };
+    lines.iter().try_for_each(|line| print(line))?;
     let well = units.iter().all(|unit| unit.state.is_well());
     Ok(if well { Exit::Success } else { Exit::Failed })
-}
-
-fn top(which: &Which) -> Result<Exit, Failure> {
-    loop {
-        let units = ask_status(which, Vec::new())?;
-        if which.json {
-            for unit in &units {
-                print(&serde_json::to_string(unit).unwrap_or_default())?;
-            }
-        } else {
-            // Home, each line cleared to its end, and everything below.
-            let lines: Vec<String> = table(&units).iter().map(|line| format!("{line}\x1b[K")).collect();
-            print(&format!("\x1b[H{}\n\x1b[J", lines.join("\n")))?;
-        }
-        std::thread::park_timeout(REFRESH);
-    }
 }
 
 fn as_json(answer: &Answer) -> String {
@@ -159,7 +87,7 @@ fn as_json(answer: &Answer) -> String {
         Answer::Line { name, stderr, text } => {
             return serde_json::json!({ "name": name, "stderr": stderr, "text": text }).to_string();
         }
-        Answer::End { .. } => return String::new(),
+        Answer::Counters { .. } | Answer::End { .. } => return String::new(),
     };
     text.unwrap_or_default()
 }
@@ -175,7 +103,7 @@ fn as_text(answer: &Answer) -> String {
             format!("{name} {}; {}", death.how, death.decision)
         }
         Answer::Event(SupervisorEvent::Note { text }) => text.clone(),
-        Answer::Unit(_) | Answer::Value(_) | Answer::End { .. } => as_json(answer),
+        Answer::Unit(_) | Answer::Value(_) | Answer::Counters { .. } | Answer::End { .. } => as_json(answer),
     }
 }
 

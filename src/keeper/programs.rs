@@ -136,9 +136,7 @@ impl Keeper {
         let token = self.take_token();
         match start(&program, &descriptors) {
             Ok((pid, report)) => {
-                let _ = self.epoll.add(&report, EpollEvent::new(EpollFlags::EPOLLIN, token));
                 let started = Started { token, report: Some(report), failed: false, mark: program.mark };
-                self.programs.starting.insert(token, pid);
                 let child = Child {
                     client,
                     id: program.id,
@@ -148,6 +146,8 @@ impl Keeper {
                     program: Some(started),
                 };
                 self.children.insert(pid, child);
+                self.finish_program(pid);
+                self.watch_start(pid);
             }
             Err(error) => {
                 let errno = error.raw_os_error().unwrap_or(Errno::EINVAL as i32);
@@ -158,6 +158,13 @@ impl Keeper {
                 );
             }
         }
+    }
+
+    /// A program that has not yet said whether it runs.
+    fn watch_start(&mut self, pid: Pid) {
+        let Some(Started { token, report: Some(report), .. }) = self.children.program(pid) else { return };
+        let _ = self.epoll.add(&*report, EpollEvent::new(EpollFlags::EPOLLIN, *token));
+        self.programs.starting.insert(*token, pid);
     }
 
     /// A program runs now, or has said why it does not.
@@ -171,10 +178,12 @@ impl Keeper {
         };
         started.failed = verdict.is_err();
         let token = started.token;
-        if let Some(report) = started.report.take() {
+        let report = started.report.take();
+        if self.programs.starting.remove(&token).is_some()
+            && let Some(report) = report
+        {
             let _ = self.epoll.delete(&report);
         }
-        self.programs.starting.remove(&token);
         let Some(&Child { client, id, .. }) = self.children.get(pid) else { return };
         match verdict {
             Ok(()) => {
@@ -266,7 +275,7 @@ fn own_children() -> Vec<i32> {
 }
 
 /// The marks in a process's environment; of a supervisor under a supervisor there are two.
-fn marks_of(pid: i32) -> Vec<String> {
+pub(crate) fn marks_of(pid: i32) -> Vec<String> {
     let variables = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
     let name = format!("{MARK}=");
     let value =

@@ -72,6 +72,12 @@ impl DownHead {
         DownHead::value(DownKind::Put, number, line.len() as u64, parts as u8)
     }
 
+    /// The head of a task that no worker has, and that each answers without running anything.
+    pub(crate) fn question() -> DownHead {
+        let nothing = DownHead::value(DownKind::Tasks, u64::from(u32::MAX), 0, 0);
+        DownHead { coding: Coding::Registered, count: 1, ..nothing }
+    }
+
     /// The head of a frame that takes it away again.
     pub(crate) fn drop(number: u64) -> DownHead {
         DownHead::value(DownKind::Drop, number, 0, 0)

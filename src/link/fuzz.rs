@@ -10,9 +10,10 @@ use bytes::Bytes as Buffer;
 
 use super::claim::ClaimWord;
 use super::frame::{Coding, DownHead, DownKind, UpHead, UpKind};
-use super::host_end::{HostEnd, lines};
+use super::host_end::HostEnd;
 use super::lane::{Lane, RING_WORDS};
 use super::layout::{BLACK_BOX, BLACK_BOX_END, CLAIM, RINGS};
+use super::reading::lines;
 use super::request::{Greeting, Hello};
 use super::ring::{Breach, Producer, words_for};
 use crate::sys::crash;

@@ -34,6 +34,10 @@ pub(crate) struct Lane {
 const NO_WAIT: u64 = u64::MAX;
 
 impl Lane {
+    /// Words of the ring down to a pool's worker: 1 MiB. A large argument goes through in pieces of at most this,
+    /// and each piece may cost two wake-ups. Memory that is never written is never there.
+    pub(crate) const WIDE: usize = 128 * 1024;
+
     /// Host: makes a lane whose ring down has at least `down` words. The descriptor is for the worker.
     pub(crate) fn create(name: &str, down: usize) -> io::Result<(OwnedFd, Lane)> {
         let (down, up) = (down.next_power_of_two(), RING_WORDS);

@@ -26,5 +26,5 @@ pub(super) const BLACK_BOX: usize = 128;
 pub(super) const BLACK_BOX_END: usize = 640;
 pub(super) const RINGS: usize = 1024;
 
-/// Words of each ring: 256 KiB.
+/// Words of a ring: 256 KiB.
 pub(crate) const RING_WORDS: usize = 32 * 1024;

@@ -15,6 +15,7 @@ pub(crate) mod host_end;
 pub(crate) mod lane;
 pub(crate) mod layout;
 pub(crate) mod patience;
+pub(crate) mod reading;
 pub(crate) mod request;
 pub(crate) mod ring;
 pub(crate) mod stream;

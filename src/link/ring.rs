@@ -29,6 +29,7 @@ impl<'a> RingView<'a> {
     }
 
     /// The words from `position` on, as the two pieces that the end of the ring cuts them into.
+    #[inline]
     fn pieces(self, position: u64, count: usize) -> (&'a [AtomicU64], &'a [AtomicU64]) {
         let start = (position & (self.capacity() - 1)) as usize;
         let first = count.min(self.words.len() - start);
@@ -37,6 +38,7 @@ impl<'a> RingView<'a> {
 }
 
 /// How many words hold this many bytes.
+#[inline]
 pub(crate) fn words_for(bytes: usize) -> usize {
     bytes.div_ceil(8)
 }
@@ -76,6 +78,7 @@ impl Producer {
     }
 
     /// Room for exactly `words` words, or `None` if the reader has not made it yet. The only way to write.
+    #[inline]
     pub(crate) fn reserve<'p, 'r>(
         &'p mut self,
         ring: RingView<'r>,
@@ -115,19 +118,25 @@ impl Reservation<'_, '_> {
         let count = words_for(bytes.len());
         assert!(count as u64 <= self.end - self.at, "a reservation was overrun");
         let (first, second) = self.ring.pieces(self.at, count);
-        let cut = bytes.len().min(first.len() * 8);
-        store(first, &bytes[..cut]);
-        store(second, &bytes[cut..]);
+        match bytes.split_at_checked(first.len() * 8) {
+            Some((here, rest)) => {
+                store(first, here);
+                store(second, rest);
+            }
+            None => store(first, bytes),
+        }
         self.at += count as u64;
     }
 
     /// Makes what was written exist.
+    #[inline]
     pub(crate) fn commit(self) {
         self.producer.head = self.at;
         self.ring.head.store(self.at, Ordering::Release);
     }
 }
 
+#[inline]
 fn store(words: &[AtomicU64], bytes: &[u8]) {
     let (whole, rest) = bytes.as_chunks::<8>();
     for (word, chunk) in words.iter().zip(whole) {

@@ -55,11 +55,11 @@ fn with_echo(down: usize, host: impl FnOnce(&mut HostEnd)) {
 fn echo(lane: &Lane, doorbell: Doorbell, retiring: &AtomicBool) {
     let mut end = WorkerEnd::new(lane, doorbell);
     while end.next(retiring).unwrap() {
-        let (number, bytes) = end.task();
-        let mut bytes = bytes.to_vec();
+        let number = end.number();
+        let (bytes, parts) = end.arguments();
+        let (mut bytes, mut parts) = (bytes.to_vec(), std::mem::take(parts));
         let measure =
-            (number % 3 == 0).then_some(Measure { start: 1, elapsed: 2, max_rss: u64::from(number) });
-        let mut parts = std::mem::take(end.parts());
+            number.is_multiple_of(3).then_some(Measure { start: 1, elapsed: 2, max_rss: u64::from(number) });
         end.respond(number, UpKind::Value, &mut bytes, &mut parts, measure).unwrap();
     }
 }
@@ -138,8 +138,8 @@ fn a_lane_outlives_the_numbers_of_its_tasks() {
         send(&mut end, 2, &line([&[round][..], &[round]]));
         for _ in 0..2 {
             assert!(worker.next(&retiring).unwrap());
-            let (number, bytes) = worker.task();
-            assert_eq!(bytes, [round]);
+            let number = worker.number();
+            assert_eq!(worker.arguments().0, [round]);
             numbers.push(number);
             worker.respond(number, UpKind::Value, &mut vec![round], &mut Vec::new(), None).unwrap();
         }

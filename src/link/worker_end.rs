@@ -81,10 +81,10 @@ impl<'l> WorkerEnd<'l> {
         }
     }
 
-    /// The number of the task that this worker owns now, and its bytes.
+    /// The number of the task that this worker owns now.
     #[inline]
-    pub(crate) fn task(&self) -> (u32, &[u8]) {
-        (self.frame.next.wrapping_sub(1), &self.frame.line.bytes()[self.frame.start..self.frame.end])
+    pub(crate) fn number(&self) -> u32 {
+        self.frame.next.wrapping_sub(1)
     }
 
     /// The head of the task's frame, and a number that is another one for each frame.
@@ -93,10 +93,11 @@ impl<'l> WorkerEnd<'l> {
         self.frame.head.as_ref().map(|head| (head, self.frame.serial))
     }
 
-    /// The buffers beside the task's bytes.
+    /// The task's bytes, and the buffers beside them.
     #[inline]
-    pub(crate) fn parts(&mut self) -> &mut Vec<Buffer> {
-        &mut self.frame.parts
+    pub(crate) fn arguments(&mut self) -> (&[u8], &mut Vec<Buffer>) {
+        let frame = &mut self.frame;
+        (&frame.line.bytes()[frame.start..frame.end], &mut frame.parts)
     }
 
     /// Waits for the next task; false once `retire` is set and no task is open.

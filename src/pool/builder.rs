@@ -1,6 +1,7 @@
 //! Options of a pool.
 
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use crate::error::{Error, Kind};
 use crate::keeper::handle::{Executable, Keeper};
 use crate::link::request::StartMethod;
 use crate::process::child::Job as FirstJob;
+use crate::sync::counters::Counters;
 use crate::sys::cpu::cpu_count;
 use crate::sys::limits::Limits;
 use crate::task::arguments::{Task, Transfer};
@@ -17,7 +19,7 @@ use super::Pool;
 use super::core::Core;
 use super::driver::Driver;
 use super::machine::{Config, Machine};
-use super::state::State;
+use super::state::{OnBreak, State};
 
 /// Where a pool's workers write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +57,8 @@ pub(super) struct Options {
     pub(super) stdout: Output,
     pub(super) stderr: Output,
     pub(super) measured: bool,
+    /// Where output goes in place of stderr.
+    pub(super) relay: Option<Arc<OwnedFd>>,
 }
 
 /// Bytes that a worker is given ahead: what its ring holds.
@@ -83,6 +87,8 @@ pub struct PoolBuilder {
     options: Options,
     executable: Executable,
     initializer: Option<Result<FirstJob, Error>>,
+    on_break: Option<OnBreak>,
+    counters: Option<Counters>,
 }
 
 impl Default for PoolBuilder {
@@ -109,8 +115,15 @@ impl Default for PoolBuilder {
             stdout: Output::Inherit,
             stderr: Output::Inherit,
             measured: false,
+            relay: None,
         };
-        PoolBuilder { options, executable: Executable::Own, initializer: None }
+        PoolBuilder {
+            options,
+            executable: Executable::Own,
+            initializer: None,
+            on_break: None,
+            counters: None,
+        }
     }
 }
 
@@ -174,6 +187,8 @@ impl PoolBuilder {
     }
 
     /// How long a task that timed out or was cancelled may take to stop by itself; 200 ms by default.
+    ///
+    /// A worker that is not needed any more has as long to exit, but at least five seconds.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.options.grace = grace;
         self
@@ -280,6 +295,24 @@ impl PoolBuilder {
         self
     }
 
+    /// Told why, should the pool give up because its workers do not start. Called under its lock.
+    pub(crate) fn on_break(mut self, tell: impl FnOnce(&str) + Send + 'static) -> Self {
+        self.on_break = Some(Box::new(tell));
+        self
+    }
+
+    /// Writes there what would go to this program's stderr.
+    pub(crate) fn relay_to(mut self, target: OwnedFd) -> Self {
+        self.options.relay = Some(Arc::new(target));
+        self
+    }
+
+    /// Counts there.
+    pub(crate) fn counters(mut self, counters: Counters) -> Self {
+        self.counters = Some(counters);
+        self
+    }
+
     /// Starts the pool.
     ///
     /// # Errors
@@ -288,7 +321,7 @@ impl PoolBuilder {
     /// the tasks.
     pub fn start(self) -> Result<Pool, Error> {
         self.check()?;
-        let PoolBuilder { options, executable, initializer } = self;
+        let PoolBuilder { options, executable, initializer, on_break, counters } = self;
         let initializer = initializer.transpose()?;
         let keeper = Keeper::of(&executable)?;
         if initializer.is_some() && !keeper.is_same_build() {
@@ -308,6 +341,8 @@ impl PoolBuilder {
         let mut first = Vec::new();
         let machine = Machine::new(config, Instant::now(), &mut first);
         let mut state = State::new(machine, options.limits, options.measured);
+        state.on_break = on_break;
+        state.counters = counters.unwrap_or(state.counters);
         state.begin(first);
         let core = Arc::new(Core::new(state)?);
         let mut driver = Driver::new(Arc::clone(&core), options.clone(), executable, initializer, client)

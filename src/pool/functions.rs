@@ -51,7 +51,7 @@ impl Pool {
 pub(super) fn not_run(error: Error, task: &str) -> TaskError {
     let kind = match error.kind() {
         Kind::Task(message) => TaskErrorKind::UnknownTask { message: message.clone() },
-        Kind::Closed => TaskErrorKind::Terminated,
+        Kind::Closed => TaskErrorKind::Closed,
         _ => TaskErrorKind::NoWorker { message: error.to_string() },
     };
     TaskError::new(kind, TaskContext::not_started(task, None))

@@ -6,7 +6,7 @@ use std::thread::Thread;
 use bytes::Bytes as Buffer;
 
 use crate::link::frame::Measure;
-use crate::link::host_end::lines;
+use crate::link::reading::lines;
 use crate::sys::clock::monotonic_nanos;
 use crate::task::error::TaskError;
 

@@ -133,7 +133,8 @@ impl Pool {
     /// Calls `function` with each input, and waits for all values, in the order of the inputs.
     ///
     /// # Errors
-    /// If any task failed. [`MapError`] holds the values of the others.
+    /// If any task failed: [`MapError`] holds the values of the others. If the call was refused as a whole, as told
+    /// at [`outcomes`](Pool::outcomes).
     pub fn map<F, A, R, I>(&self, function: F, inputs: I) -> Result<Vec<R>, MapError<R>>
     where
         F: Fn(A) -> R + Copy + Send + 'static,
@@ -146,7 +147,24 @@ impl Pool {
         sorted.into_values(count, &name)
     }
 
-    /// Calls `function` with each input, and waits for all outcomes, in the order of the inputs.
+    /// Calls `function` with each input, and waits for all outcomes, in the order of the inputs: as many as
+    /// there are inputs.
+    ///
+    /// But a call that is refused as a whole pulls no input and has one outcome, an error without an index, as
+    /// Python raises one at the call: when the pool is closed, its workers do not start, or their executable lacks
+    /// the function.
+    ///
+    /// ```
+    /// # fn main() -> watertight::Result<()> {
+    /// # watertight::init();
+    /// let pool = watertight::Pool::new(1)?;
+    /// pool.close();
+    /// let outcomes = pool.outcomes(|x: i64| x * x, 1..=5);
+    /// let refusal = outcomes[0].as_ref().unwrap_err();
+    /// assert!(outcomes.len() == 1 && refusal.is_closed() && refusal.index().is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn outcomes<F, A, R, I>(&self, function: F, inputs: I) -> Vec<Result<R, TaskError>>
     where
         F: Fn(A) -> R + Copy + Send + 'static,
@@ -178,7 +196,8 @@ impl Pool {
 
     /// Calls `function` with each input, and gives the outcomes one by one, in the order of the inputs.
     ///
-    /// Lazy: inputs are pulled on the thread that reads the outcomes, as the workers have use for them.
+    /// Lazy: inputs are pulled on the thread that reads the outcomes, as the workers have use for them. A call that
+    /// is refused as a whole has one outcome, as told at [`outcomes`](Pool::outcomes).
     pub fn imap<F, A, R, I>(
         &self,
         function: F,

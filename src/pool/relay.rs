@@ -15,7 +15,7 @@ const MOST: usize = 256 * 1024;
 /// A pipe that is writable takes so much without blocking.
 const PIECE: usize = 4096;
 
-/// This program's stderr.
+/// This program's stderr, or what stands in its place.
 pub(super) struct Relay {
     target: OwnedFd,
     backlog: VecDeque<u8>,
@@ -23,7 +23,12 @@ pub(super) struct Relay {
 
 impl Relay {
     pub(super) fn new() -> io::Result<Relay> {
-        Ok(Relay { target: fd::standard_stream(2)?, backlog: VecDeque::new() })
+        Ok(Relay::to(fd::standard_stream(2)?))
+    }
+
+    /// To somewhere else than stderr.
+    pub(super) fn to(target: OwnedFd) -> Relay {
+        Relay { target, backlog: VecDeque::new() }
     }
 
     pub(super) fn write(&mut self, bytes: &[u8]) {

@@ -1,6 +1,6 @@
 //! What can be known of a pool at one moment.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::counters::Count;
 
 use super::Pool;
 
@@ -26,21 +26,6 @@ pub struct Stats {
     pub workers: usize,
 }
 
-/// Live counts, readable without the lock.
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    pub(super) done: AtomicU64,
-    pub(super) failed: AtomicU64,
-    pub(super) crashed: AtomicU64,
-    pub(super) retried: AtomicU64,
-}
-
-impl Counters {
-    pub(super) fn add(counter: &AtomicU64, count: u64) {
-        counter.fetch_add(count, Ordering::Relaxed);
-    }
-}
-
 impl Pool {
     /// The process ids of the workers that run now.
     pub fn pids(&self) -> Vec<u32> {
@@ -53,10 +38,10 @@ impl Pool {
         let state = self.core.lock();
         let counters = &state.counters;
         Stats {
-            done: counters.done.load(Ordering::Relaxed),
-            failed: counters.failed.load(Ordering::Relaxed),
-            crashed: counters.crashed.load(Ordering::Relaxed),
-            retried: counters.retried.load(Ordering::Relaxed),
+            done: counters.get(Count::Done),
+            failed: counters.get(Count::Failed),
+            crashed: counters.get(Count::Crashed),
+            retried: counters.get(Count::Retried),
             restarted: state.machine.restarted(),
             in_flight: state.machine.in_flight(),
             queued: state.machine.queued(),

@@ -30,6 +30,8 @@ pub(super) struct WorkerProcess {
     pub(super) initializer: Initializer,
     /// Why the host kills it.
     pub(super) breach: Option<Breach>,
+    /// Its results wait in the lane until its pid is known.
+    pub(super) awaits_pid: bool,
     /// Whether it rings, and when.
     armed: Option<(Armed, u32)>,
     /// The shared values that went down its lane.
@@ -47,9 +49,18 @@ pub(super) enum Armed {
 
 /// How far a worker's initializer is.
 pub(super) enum Initializer {
+    /// There is none, and it was asked something that it has to answer before it is given anything.
+    Asked,
     Running,
     Done,
     Failed(TaskErrorKind),
+}
+
+impl Initializer {
+    /// Whether what comes next is no result of a task.
+    pub(super) fn is_pending(&self) -> bool {
+        matches!(self, Initializer::Asked | Initializer::Running)
+    }
 }
 
 /// The command channel of a worker.
@@ -91,6 +102,7 @@ impl WorkerProcess {
             started: Instant::now(),
             initializer,
             breach: None,
+            awaits_pid: false,
             armed: None,
             shared: HashMap::new(),
         }
@@ -99,6 +111,11 @@ impl WorkerProcess {
     /// Its process id, once the keeper has told it.
     pub(super) fn pid(&self) -> Option<u32> {
         (self.pid != 0).then_some(self.pid)
+    }
+
+    /// Whether anything that stands in its lane is read now.
+    pub(super) fn is_read(&self) -> bool {
+        self.breach.is_none() && !self.awaits_pid
     }
 
     /// Has it ring, if it has anything to do.
@@ -129,14 +146,14 @@ impl WorkerProcess {
 
     /// Whether a reading would bring anything: a result, room for what waits for it, or a breach.
     pub(super) fn has_news(&self) -> bool {
-        self.breach.is_none() && (self.lane.lane().has_news() || self.may_have_missed())
+        self.is_read() && (self.lane.lane().has_news() || self.may_have_missed())
     }
 
     /// Whether it may have come to its mark before it was armed.
     pub(super) fn may_have_missed(&self) -> bool {
         match self.armed {
-            // Nothing that it says is read any more.
-            _ if self.breach.is_some() => false,
+            // Nothing that it says is read, any more or yet.
+            _ if !self.is_read() => false,
             None => false,
             Some((Armed::Next, _)) => self.lane.lane().has_news(),
             Some((Armed::HalfWay, mark)) => self.lane.lane().has_reached(mark),

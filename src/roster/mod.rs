@@ -54,6 +54,12 @@ pub(crate) fn become_worker(tree: SegmentId, name: &str) {
     let _ = PROCESS_NAME.set(name.to_owned());
 }
 
+/// In a program that has no tree of its own and looks at the objects of another one's.
+#[cfg(feature = "cli")]
+pub(crate) fn become_guest(tree: SegmentId, name: &str) {
+    become_worker(tree, name);
+}
+
 impl Roster {
     /// This tree's roster, joined if this process has not yet.
     pub(crate) fn current() -> Result<Arc<Roster>, OpenError> {

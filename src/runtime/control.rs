@@ -1,5 +1,7 @@
 //! The worker's second thread: receives the host's commands, so that they reach a task that is busy.
 
+use std::mem::ManuallyDrop;
+
 use ipc_channel::IpcError;
 use ipc_channel::ipc::IpcReceiver;
 
@@ -12,10 +14,10 @@ use crate::task::context::cancel;
 use super::context;
 
 /// Starts the thread. It ends with the process, or when the host closes the channel.
-pub(super) fn start(server: CommandServer, address: String) -> std::io::Result<()> {
+pub(super) fn start(server: ManuallyDrop<CommandServer>, address: String) -> std::io::Result<()> {
     let body = move || {
         signal::block_all_in_this_thread();
-        if let Some(receiver) = accept(server, &address) {
+        if let Some(receiver) = accept(ManuallyDrop::into_inner(server), &address) {
             while obey(&receiver) {}
         }
     };

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ const PANICKED: i32 = 1;
 pub(super) fn run(mut inheritance: Inheritance) -> io::Result<Infallible> {
     let (lane, doorbell) =
         inheritance.take_lane().ok_or_else(|| io::Error::other("a worker came without its lane"))?;
+    // Should this worker not come so far, its channel stays until the host has connected.
+    let server = inheritance.server.take().map(|(server, address)| (ManuallyDrop::new(server), address));
     let settings = inheritance.launch.settings;
     let lane: &'static Lane = Box::leak(Box::new(Lane::open(lane.as_fd())?));
     context::attach(lane);
@@ -50,7 +53,7 @@ pub(super) fn run(mut inheritance: Inheritance) -> io::Result<Infallible> {
     shm::name::set_guard(&settings.tree.guard);
     identity::become_worker(settings.clone());
     identity::allow_workers();
-    match inheritance.server.take() {
+    match server {
         Some((server, address)) => control::start(server, address)?,
         // Without commands, what stands in the lane is all.
         None => context::retire(),
@@ -112,7 +115,7 @@ impl Worker {
         {
             self.frame = self.look_up(*head, serial);
         }
-        let number = end.task().0;
+        let number = end.number();
         let start = if self.frame.timed { monotonic_nanos() } else { 0 };
         lane.black_box().start_task(start);
         let timeout = self.frame.timeout;
@@ -140,10 +143,10 @@ impl Worker {
                 return self.text(UpKind::UnknownTask, text);
             }
         };
-        let mut parts = std::mem::take(end.parts());
+        let (line, parts) = end.arguments();
         let mut call = Call {
-            line: end.task().1,
-            parts: &mut parts,
+            line,
+            parts,
             result: &mut self.result,
             result_parts: &mut self.parts,
             largest_result: self.settings.largest_result,

@@ -240,6 +240,13 @@ impl Object {
         self.window.half_word(at)
     }
 
+    /// A word of a payload that is made of words; `None` behind its end.
+    pub(crate) fn payload_word(&self, index: usize) -> Option<&AtomicU64> {
+        let end = index.checked_add(1)?.checked_mul(8)?;
+        let words = self.payload_at.is_multiple_of(8) && end as u64 <= self.shape.size;
+        words.then(|| self.word(self.payload_at + index * 8))
+    }
+
     /// Where the payload lies in this process.
     #[inline]
     pub(crate) fn payload(&self) -> NonNull<u8> {

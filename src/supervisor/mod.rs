@@ -23,4 +23,6 @@ mod status;
 pub(crate) use handle::Remote;
 pub use handle::{Supervisor, SupervisorBuilder, SupervisorEnd};
 pub(crate) use specification::RestartPolicy;
-pub use status::{Death, State, SupervisorEvent, UnitStatus};
+#[cfg(feature = "cli")]
+pub(crate) use status::since_heartbeat;
+pub use status::{Death, State, SupervisorEvent, TaskCounts, UnitStatus};

@@ -4,7 +4,10 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use crate::sync::counters::{Count, Counters};
+use crate::sys::clock::monotonic_nanos;
 use crate::sys::exit::{ExitStatus, ResourceUsage};
+use crate::sys::procfs::{self, Usage};
 
 /// How many deaths are kept for each unit.
 const DEATHS_KEPT: usize = 100;
@@ -28,12 +31,14 @@ pub enum State {
     Finished,
     /// It ended for good, and failed.
     Failed,
+    /// It is no part of the tree any more.
+    Removed,
 }
 
 impl State {
     /// Whether this is what should be: neither on the way nor failed.
     pub fn is_well(self) -> bool {
-        matches!(self, State::Stopped | State::Running | State::Finished)
+        matches!(self, State::Stopped | State::Running | State::Finished | State::Removed)
     }
 }
 
@@ -44,7 +49,7 @@ pub struct UnitStatus {
     pub name: String,
     /// Where it is.
     pub state: State,
-    /// Its process, while it runs.
+    /// Its process, while it runs; pools have `workers` instead.
     pub pid: Option<u32>,
     /// Milliseconds since its start, while it runs.
     pub uptime_ms: Option<u64>,
@@ -61,12 +66,21 @@ pub struct UnitStatus {
     /// Milliseconds until its next start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_start_ms: Option<u64>,
-    /// Resident memory in bytes, while it runs.
+    /// Resident memory in bytes, while it runs; of a pool, of all its workers. Not told with events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rss: Option<u64>,
-    /// Processor time in milliseconds, while it runs.
+    /// Processor time in milliseconds, while it runs; of a pool, of its present workers. Not told with events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_ms: Option<u64>,
+    /// Milliseconds since its last sign of life, of a program that sends them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat_ms: Option<u64>,
+    /// What has become of its tasks, of a pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<TaskCounts>,
+    /// The processes that work for it now, of a pool.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub workers: Vec<u32>,
     /// How it ended the last time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<String>,
@@ -76,6 +90,50 @@ pub struct UnitStatus {
     /// The last lines of stderr of the newest death.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stderr: Vec<String>,
+}
+
+impl UnitStatus {
+    /// Looks at what its processes use now.
+    pub(crate) fn measure(&mut self) {
+        let usages: Vec<Usage> =
+            self.pid.iter().chain(&self.workers).filter_map(|pid| procfs::usage(*pid)).collect();
+        let any = !usages.is_empty();
+        self.rss = any.then(|| usages.iter().map(|usage| usage.rss).sum());
+        self.cpu_ms = any.then(|| usages.iter().map(|usage| usage.cpu.as_millis() as u64).sum());
+    }
+}
+
+/// The tasks of a pool since its supervisor began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskCounts {
+    /// Gave a value.
+    pub done: u64,
+    /// Ended with an error.
+    pub failed: u64,
+    /// Were submitted and have not ended.
+    pub pending: u64,
+    /// Workers that have tasks now.
+    pub busy: u64,
+    /// Workers that died without being told to.
+    pub crashed: u64,
+}
+
+impl TaskCounts {
+    pub(crate) fn of(counters: &Counters) -> TaskCounts {
+        TaskCounts {
+            done: counters.get(Count::Done),
+            failed: counters.get(Count::Failed),
+            pending: counters.get(Count::Pending),
+            busy: counters.get(Count::Busy),
+            crashed: counters.get(Count::Crashed),
+        }
+    }
+}
+
+/// Milliseconds since the last sign of life, if there was one.
+pub(crate) fn since_heartbeat(counters: &Counters) -> Option<u64> {
+    let last = Some(counters.get(Count::Heartbeat)).filter(|last| *last > 0)?;
+    Some((monotonic_nanos() / 1_000_000).saturating_sub(last))
 }
 
 /// How a unit ended once.

@@ -7,6 +7,7 @@ use std::panic::Location;
 use bytemuck::Pod;
 
 use crate::error::{Error, Kind as ErrorKind};
+use crate::primitive::AtomicU64;
 use crate::shm::object::{Kind, MOST_PARTS, Shape};
 
 use super::chunk::{Chunk, ChunkMut};
@@ -170,6 +171,11 @@ impl<T: Pod> Array<T> {
     pub fn chunks_mut(&self, parts: usize) -> Result<Vec<ChunkMut<T>>, Error> {
         let division = self.divide(parts, Location::caller())?;
         Ok((0..parts).map(|part| ChunkMut::new(self.shared.clone(), part, division)).collect())
+    }
+
+    /// One of its words as an atomic, without the lock; `None` behind the end.
+    pub(crate) fn word(&self, index: usize) -> Option<&AtomicU64> {
+        self.shared.object().payload_word(index)
     }
 
     fn divide(&self, parts: usize, location: &'static Location<'static>) -> Result<Division, Error> {

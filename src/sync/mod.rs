@@ -30,6 +30,7 @@ mod atomic;
 mod barrier;
 mod chunk;
 mod condition;
+pub(crate) mod counters;
 mod division;
 mod error;
 mod event;

@@ -7,6 +7,7 @@ use std::panic::Location;
 use bytemuck::Pod;
 
 use crate::error::Error;
+use crate::primitive::AtomicU64;
 use crate::shm::object::{Kind, Shape};
 
 use super::error::LockError;
@@ -120,6 +121,14 @@ impl<T: Pod> Value<T> {
         let value = change(self.read());
         self.shared.object().write(0, bytemuck::bytes_of(&value));
         Ok(value)
+    }
+
+    /// One of its words as an atomic, without the lock.
+    ///
+    /// # Panics
+    /// If it has no such word.
+    pub(crate) fn word(&self, index: usize) -> &AtomicU64 {
+        self.shared.object().payload_word(index).expect("a word of the value")
     }
 
     fn read(&self) -> T {

@@ -1,5 +1,9 @@
 //! Starting a program that is not ours: everything is made before the fork, and between fork and exec stand only
 //! calls that are safe there, so it does not matter how many threads the caller has.
+//!
+//! The new process borrows the memory of the caller, who stands still until it has executed its program or failed:
+//! copying the page tables for so short a life would cost more than all the rest. One that becomes another user gets
+//! a copy all the same, because the kernel marks the memory of whoever does that as not to be looked at.
 
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io::{self, Read};
@@ -8,6 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
 
+use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
@@ -100,17 +105,14 @@ impl Program<'_> {
     pub(crate) fn start(&self) -> io::Result<(Pid, std::fs::File)> {
         let (reader, writer) = fd::pipe()?;
         let prepared = self.prepare(writer)?;
-        // SAFETY: the child calls nothing but what is safe after a fork of a process with threads, and ends by
-        // exec or `_exit`.
-        match unsafe { libc::fork() } {
-            -1 => Err(io::Error::last_os_error()),
-            0 => prepared.become_program(),
-            pid => {
-                // Both sides set it, so that it is set whoever runs first.
-                let _ = nix::unistd::setpgid(Pid::from_raw(pid), Pid::from_raw(pid));
-                Ok((Pid::from_raw(pid), reader))
-            }
-        }
+        // No handler of ours may run in the child; it has none when it takes signals again.
+        let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+        let pid = prepared.fork();
+        before.thread_set_mask()?;
+        let pid = pid?;
+        // Both sides set it, so that it is set whoever runs first.
+        let _ = nix::unistd::setpgid(pid, pid);
+        Ok((pid, reader))
     }
 
     fn prepare(&self, report: OwnedFd) -> io::Result<Prepared> {
@@ -160,7 +162,28 @@ impl Program<'_> {
     }
 }
 
+/// What the new process does until it is another program needs less than this.
+const STACK: usize = 64 * 1024;
+
+/// The first function of the new process.
+extern "C" fn begin(prepared: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: `fork` passes a live `Prepared`, which nobody changes meanwhile.
+    let prepared = unsafe { &*prepared.cast::<Prepared>() };
+    prepared.become_program()
+}
+
 impl Prepared {
+    fn fork(&self) -> io::Result<Pid> {
+        let shared = if self.credentials.is_none() { libc::CLONE_VM | libc::CLONE_VFORK } else { 0 };
+        let mut stack = vec![0_u128; STACK / size_of::<u128>()];
+        let (top, own) = (stack.as_mut_ptr_range().end, ptr::from_ref(self));
+        // SAFETY: the child has a stack of its own, whose end is aligned; it calls nothing but what is safe after a
+        // fork of a process with threads, and ends by exec or `_exit`; where it shares memory, this thread stands
+        // still meanwhile.
+        let pid = unsafe { libc::clone(begin, top.cast(), shared | libc::SIGCHLD, own.cast_mut().cast()) };
+        nix::errno::Errno::result(pid).map(Pid::from_raw).map_err(io::Error::from)
+    }
+
     fn become_program(&self) -> ! {
         let (trouble, errno) = match self.try_to_become() {
             Ok(never) => match never {},

@@ -25,3 +25,5 @@ pub(crate) mod random;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod spawn;
+#[cfg(feature = "cli")]
+pub(crate) mod terminal;

@@ -5,6 +5,10 @@ use serde::{Serialize, de::DeserializeOwned};
 /// A value that can travel to another process and back: whatever serde can write and read.
 ///
 /// Implemented for every such type; there is nothing to do for it.
+///
+/// A value has a depth: no more than 256 options, enum variants, lists and maps may stand inside each other. What is
+/// nested deeper is an error for whoever decodes it, as bytes from a process that went wrong could otherwise
+/// overflow the stack of this one.
 pub trait Transfer: Serialize + DeserializeOwned + 'static {}
 
 impl<T: Serialize + DeserializeOwned + 'static> Transfer for T {}

@@ -1,12 +1,14 @@
 //! Values as bytes. The one place that knows bincode.
 //!
 //! bincode is complete and no longer maintained (RUSTSEC-2025-0141), so everything that the rest of the crate
-//! wants of an encoding is these two functions, and another one can take its place here.
+//! wants of an encoding is these two functions, and another one can take its place here. It writes; `decode`
+//! reads, because a limit of bytes is all that bincode's own reader knows.
 //!
 //! Invariant: what is decoded is bounded by the bytes that are there. Integers have a fixed width, so a value
 //! claims no more than it brings, and trailing bytes are an error.
 
 use std::any::Any;
+use std::fmt::Display;
 
 use bincode::config::{self, Configuration, Fixint, Limit, LittleEndian};
 use bincode::enc::write::Writer;
@@ -15,6 +17,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::shm::transit;
 
+use super::decode::Source;
 use super::{buffer, passengers};
 
 /// The largest encoding of one value, without the buffers beside it.
@@ -34,10 +37,27 @@ pub(crate) enum EncodeError {
 pub(crate) enum DecodeError {
     #[error("{0} bytes are left over")]
     Trailing(usize),
-    #[error("it is larger than {0} bytes")]
-    TooLarge(u64),
+    #[error("bytes are missing")]
+    Missing,
+    #[error("{0} is neither true nor false")]
+    Flag(u8),
+    #[error(transparent)]
+    Text(#[from] std::str::Utf8Error),
+    #[error("it is nested deeper than {0} levels")]
+    TooDeep(u32),
+    #[error("it claims more than {0} bytes of items that need none")]
+    FromNothing(usize),
+    #[error("its type asks the format what it holds, which only JSON and its like can tell")]
+    Untold,
     #[error("{0}")]
     Serde(String),
+}
+
+impl serde::de::Error for DecodeError {
+    #[cold]
+    fn custom<T: Display>(text: T) -> DecodeError {
+        DecodeError::Serde(text.to_string())
+    }
 }
 
 /// Appends the encoding of `value` to `line` and its large buffers to `parts`. On an error `line` is as it
@@ -58,18 +78,12 @@ pub(crate) fn encode<T: Serialize + 'static>(
     let mut writer = LineWriter { line, end };
     let mut write = || bincode::serde::encode_into_writer(value, &mut writer, configuration::<1>());
     // What owns nothing holds no buffers.
-    let ((result, collected), objects) = match std::mem::needs_drop::<T>() {
-        true => transit::collecting(|| buffer::collecting(write)),
-        false => ((write(), None), Vec::new()),
-    };
+    if !std::mem::needs_drop::<T>() {
+        return write().map(drop).map_err(|error| undo(error, writer, start, largest));
+    }
+    let ((result, collected), objects) = transit::collecting(|| buffer::collecting(write));
     if let Err(error) = result {
-        let full = writer.line.len() == writer.end;
-        line.truncate(start);
-        return Err(if full {
-            EncodeError::TooLarge(largest)
-        } else {
-            EncodeError::Serde(encoding_text(error))
-        });
+        return Err(undo(error, writer, start, largest));
     }
     let passengers = passengers::board(objects);
     if collected.is_none() && passengers.is_none() {
@@ -79,6 +93,22 @@ pub(crate) fn encode<T: Serialize + 'static>(
     parts.extend(collected.into_iter().flatten().chain(passengers));
     let beside: usize = parts[before..].iter().map(Buffer::len).sum();
     check_size(line, start, beside as u64, largest)
+}
+
+/// Cuts the line back to where a value began that could not be written, and says why.
+#[cold]
+fn undo(
+    error: bincode::error::EncodeError,
+    writer: LineWriter<'_>,
+    start: usize,
+    largest: u64,
+) -> EncodeError {
+    let full = writer.line.len() == writer.end;
+    writer.line.truncate(start);
+    match full {
+        true => EncodeError::TooLarge(largest),
+        false => EncodeError::Serde(encoding_text(error)),
+    }
 }
 
 /// A value of ours that holds no buffers and no handles of users.
@@ -108,26 +138,17 @@ pub(crate) fn decode<T: DeserializeOwned + 'static>(
 pub(crate) fn decode_line<T: DeserializeOwned + 'static>(line: &[u8]) -> Result<T, DecodeError> {
     match decode_byte_vector(line) {
         Some(result) => result,
-        None => decode_within_limit(line),
+        None => decode_whole(line),
     }
 }
 
-/// The limit is a constant in bincode, so a few sizes stand for all.
 #[inline]
-fn decode_within_limit<T: DeserializeOwned>(line: &[u8]) -> Result<T, DecodeError> {
-    const SMALL: usize = 1 << 20;
-    const MIDDLE: usize = 64 << 20;
-    const LARGE: usize = 4 << 30;
-    let result = match line.len() {
-        length if length <= SMALL => bincode::serde::decode_from_slice(line, configuration::<SMALL>()),
-        length if length <= MIDDLE => bincode::serde::decode_from_slice(line, configuration::<MIDDLE>()),
-        length if length <= LARGE => bincode::serde::decode_from_slice(line, configuration::<LARGE>()),
-        _ => return Err(DecodeError::TooLarge(LARGE as u64)),
-    };
-    match result {
-        Ok((value, read)) if read == line.len() => Ok(value),
-        Ok((_, read)) => Err(DecodeError::Trailing(line.len() - read)),
-        Err(error) => Err(DecodeError::Serde(decoding_text(error))),
+fn decode_whole<T: DeserializeOwned>(line: &[u8]) -> Result<T, DecodeError> {
+    let mut source = Source::new(line);
+    let value = T::deserialize(source.decoder())?;
+    match source.left() {
+        0 => Ok(value),
+        left => Err(DecodeError::Trailing(left)),
     }
 }
 
@@ -136,21 +157,6 @@ fn encoding_text(error: bincode::error::EncodeError) -> String {
     match error {
         bincode::error::EncodeError::OtherString(text) => text,
         bincode::error::EncodeError::Other(text) => text.to_owned(),
-        other => other.to_string(),
-    }
-}
-
-fn decoding_text(error: bincode::error::DecodeError) -> String {
-    use bincode::error::DecodeError as Cause;
-    match error {
-        Cause::OtherString(text) => text,
-        Cause::Other(text) => text.to_owned(),
-        Cause::UnexpectedEnd { .. } => "bytes are missing".to_owned(),
-        Cause::LimitExceeded => "it claims more than there is".to_owned(),
-        Cause::Utf8 { inner } => inner.to_string(),
-        Cause::Serde(bincode::serde::DecodeError::AnyNotSupported) => {
-            "its type asks the format what it holds, which only JSON and its like can tell".to_owned()
-        }
         other => other.to_string(),
     }
 }

@@ -96,6 +96,8 @@ pub enum TaskErrorKind {
     Cancelled,
     /// The pool was terminated, or its handle dropped, before the task was done.
     Terminated,
+    /// The pool was closed or terminated before the call, and took nothing of it.
+    Closed,
     /// The task itself returned an error. Calls by name with JSON only: elsewhere a `Result` is just a value.
     Failed {
         /// What the error says.
@@ -279,14 +281,19 @@ impl TaskError {
         matches!(self.kind(), TaskErrorKind::Cancelled)
     }
 
+    /// Whether it was not taken, because the pool was closed.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.kind(), TaskErrorKind::Closed)
+    }
+
     /// Whether the end of the pool ended it.
     pub fn is_terminated(&self) -> bool {
         matches!(self.kind(), TaskErrorKind::Terminated)
     }
 
     /// A short stable word for the kind, for programs that read text: `panic`, `signal`, `exit`, `timeout`,
-    /// `memory`, `cpu`, `cancelled`, `terminated`, `failed`, `encoding`, `unknown-task`, `no-worker`, `lost`
-    /// or `breach`.
+    /// `memory`, `cpu`, `cancelled`, `terminated`, `closed`, `failed`, `encoding`, `unknown-task`, `no-worker`,
+    /// `lost` or `breach`.
     pub fn word(&self) -> &'static str {
         match self.kind() {
             TaskErrorKind::Panicked(_) => "panic",
@@ -297,6 +304,7 @@ impl TaskError {
             TaskErrorKind::CpuLimit { .. } => "cpu",
             TaskErrorKind::Cancelled => "cancelled",
             TaskErrorKind::Terminated => "terminated",
+            TaskErrorKind::Closed => "closed",
             TaskErrorKind::Failed { .. } => "failed",
             TaskErrorKind::Encoding { .. } => "encoding",
             TaskErrorKind::UnknownTask { .. } => "unknown-task",
@@ -383,6 +391,7 @@ impl TaskErrorKind {
             }
             TaskErrorKind::Cancelled => "was cancelled".into(),
             TaskErrorKind::Terminated => "was terminated with its pool".into(),
+            TaskErrorKind::Closed => "was not run: the pool is closed".into(),
             TaskErrorKind::Failed { message } => format!("failed: {message}").into(),
             TaskErrorKind::Encoding { what, message } => format!("{}: {message}", what.text()).into(),
             TaskErrorKind::UnknownTask { message } => message.clone().into(),

@@ -8,6 +8,7 @@ pub(crate) mod buffer;
 pub(crate) mod call;
 pub(crate) mod codec;
 pub(crate) mod context;
+mod decode;
 pub(crate) mod error;
 pub(crate) mod identity;
 pub(crate) mod passengers;

@@ -6,6 +6,7 @@
     reason = "of several tests, each of which uses a part"
 )]
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -92,4 +93,23 @@ pub fn status(process: &str, field: &str) -> String {
     let text = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
     line.unwrap_or_else(|| panic!("no {field} in {text}")).trim().to_owned()
+}
+
+/// How often each thread of these processes has slept, and for how long it has run.
+pub fn wakings(pids: &[u32]) -> BTreeMap<String, (String, u64)> {
+    let me = nix::unistd::gettid().to_string();
+    let mut counts = BTreeMap::new();
+    for pid in pids {
+        for entry in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten() {
+            let thread = entry.file_name().into_string().unwrap();
+            if thread == me {
+                continue;
+            }
+            let switches = status(&format!("{pid}/task/{thread}"), "voluntary_ctxt_switches");
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/schedstat")).unwrap();
+            let ran = stat.split(' ').next().unwrap().parse().unwrap();
+            counts.insert(format!("{pid}/{thread}"), (switches, ran));
+        }
+    }
+    counts
 }

@@ -93,3 +93,105 @@ fn logs_are_kept_and_followed() {
     let logs = up.run(&["logs", "nap"]).stdout;
     assert!(logs.contains("nap | one") && logs.contains("nap | two"), "{logs}");
 }
+
+#[test]
+fn copies_that_have_gone_leave_no_descriptors() {
+    let mut up = Up::start(NAP);
+    socket(&mut up);
+    let descriptors = |up: &Up| std::fs::read_dir(format!("/proc/{}/fd", up.child.id())).unwrap().count();
+    let before = descriptors(&up);
+    for _ in 0..5 {
+        assert_eq!(up.run(&["scale", "nap", "5"]).code, Some(0));
+        assert_eq!(up.run(&["wait", "nap", "--timeout", "20s"]).code, Some(0));
+        assert_eq!(up.run(&["scale", "nap", "1"]).code, Some(0));
+        crate::common::until(|| up.run(&["status", "--json"]).stdout.lines().count() == 1);
+    }
+    crate::common::until(|| descriptors(&up) <= before);
+}
+
+/// The events of a supervisor, as they come.
+fn events(up: &Up) -> (std::process::Child, impl Iterator<Item = serde_json::Value> + use<>) {
+    let mut command = crate::watertight(up.folder.path(), &["events", "--json"]);
+    let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    (child, lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap()))
+}
+
+#[test]
+fn events_are_a_snapshot_and_then_every_transition() {
+    let mut up =
+        Up::start(&format!("{NAP}[program.other]\ncommand = [\"sleep\", \"2000\"]\nautostart = false\n"));
+    socket(&mut up);
+    let (mut child, mut events) = events(&up);
+    let state = |event: serde_json::Value| {
+        let text = |key: &str| event[key].as_str().map(str::to_owned);
+        (text("event").unwrap(), text("name").unwrap_or_default(), text("state").unwrap_or_default())
+    };
+    let told = |name: &str, at: &str| ("state".to_owned(), name.to_owned(), at.to_owned());
+    let mut next = || state(events.next().unwrap());
+    assert_eq!([next(), next()], [told("nap", "running"), told("other", "stopped")]);
+    assert_eq!(up.run(&["start", "other"]).code, Some(0));
+    for at in ["waiting", "starting", "running"] {
+        assert_eq!(next(), told("other", at));
+    }
+    assert_eq!(up.run(&["stop", "other"]).code, Some(0));
+    assert_eq!(next(), told("other", "stopping"));
+    assert_eq!(next(), ("death".to_owned(), "other".to_owned(), String::new()));
+    assert_eq!(next(), told("other", "stopped"));
+    assert_eq!(up.run(&["signal", "SEGV", "nap"]).code, Some(0));
+    assert_eq!(next().0, "note");
+    let death = events.next().unwrap();
+    assert_eq!((&death["event"], &death["name"]), (&"death".into(), &"nap".into()));
+    assert_eq!(death["death"]["signal"], "SIGSEGV");
+    assert_eq!(death["death"]["decision"], "started again after a wait");
+    let mut next = || state(events.next().unwrap());
+    for at in ["waiting", "starting", "running"] {
+        assert_eq!(next(), told("nap", at));
+    }
+    assert_eq!(up.run(&["down"]).code, Some(0));
+    assert!(events.last().is_some());
+    assert_eq!(child.wait().unwrap().code(), Some(4), "the supervisor has ended");
+}
+
+#[test]
+fn a_wait_ends_when_it_has_come_to_be() {
+    let mut up = Up::start(
+        "[program.slow]\nready = { command = [\"test\", \"-e\", \"@/go\"], every = \"10ms\" }\ncommand = [\"sleep\", \"1000\"]\n",
+    );
+    crate::common::until(|| up.run(&["status"]).code == Some(1));
+    assert_eq!(up.run(&["wait", "slow", "--ready", "--timeout", "100ms"]).code, Some(7));
+    let mut waiting = crate::watertight(up.folder.path(), &["wait", "slow", "--ready"]).spawn().unwrap();
+    std::fs::write(up.path("go"), "").unwrap();
+    assert_eq!(waiting.wait().unwrap().code(), Some(0));
+    assert_eq!(up.run(&["status"]).code, Some(0));
+    let mut waiting = crate::watertight(up.folder.path(), &["wait", "slow", "--stopped"]).spawn().unwrap();
+    assert_eq!(up.run(&["stop", "slow"]).code, Some(0));
+    assert_eq!(waiting.wait().unwrap().code(), Some(0));
+    let mut waiting = crate::watertight(up.folder.path(), &["wait", "slow"]).spawn().unwrap();
+    assert_eq!(up.run(&["down"]).code, Some(0));
+    assert_eq!(waiting.wait().unwrap().code(), Some(4), "nobody waits for the dead");
+    up.wait();
+}
+
+#[test]
+fn a_changed_dependency_restarts_nothing_and_holds_from_then_on() {
+    let script = |name: &str| {
+        format!(
+            "[program.{name}]\ncommand = [\"sh\", \"-c\", \
+             \"trap 'echo {name} ends; exit' TERM; echo up; while :; do sleep 0.05; done\"]\n"
+        )
+    };
+    let (one, two) = (script("one"), script("two"));
+    let mut up = Up::start(&format!("{one}depends_on = [\"two\"]\n{two}"));
+    assert_eq!(up.run_when_up(&["wait", "one", "two", "--timeout", "20s"]).code, Some(0));
+    let pids = ["one", "two"].map(|name| up.pid(name));
+    configure(up.folder.path(), &format!("{one}{two}depends_on = [\"one\"]\n"));
+    assert_eq!(up.run(&["reload"]).code, Some(0));
+    assert_eq!(["one", "two"].map(|name| up.pid(name)), pids);
+    for _ in 0..2 {
+        up.read_until("| up");
+    }
+    assert_eq!(up.run(&["down"]).code, Some(0));
+    let (_, rest, _) = up.wait();
+    assert!(rest.find("two ends").unwrap() < rest.find("one ends").unwrap(), "{rest}");
+}

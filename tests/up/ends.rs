@@ -84,3 +84,72 @@ fn a_keeper_that_is_killed_takes_its_programs_along_and_they_start_again() {
     up.read_until("here");
     assert_ne!(up.pid("nap"), leader);
 }
+
+#[test]
+fn who_left_the_group_goes_too_when_the_keeper_was_killed() {
+    let mut up = Up::start(
+        "[program.daemon]\ncommand = [\"sh\", \"-c\", \"setsid sh -c 'echo $$ >> @/away; exec sleep 1000' & \
+         while ! [ -s @/away ]; do sleep 0.01; done; echo here; sleep 1001\"]\n\
+         [program.other]\ncommand = [\"sleep\", \"1002\"]\n",
+    );
+    up.read_until("here");
+    let (leader, away) = (up.pid("daemon"), pid_in(&up.path("away")));
+    let keeper = crate::common::status(&leader.to_string(), "PPid").parse().unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(keeper), nix::sys::signal::Signal::SIGKILL).unwrap();
+    up.read_until("daemon lost: the keeper died");
+    assert!(!runs(away), "it ends before the next start");
+    up.read_until("here");
+    let death = &up.status("daemon")["deaths"][0];
+    assert_eq!(death["strays_killed"], 1, "{death}");
+}
+
+#[test]
+fn a_supervisor_that_was_killed_leaves_a_socket_that_the_next_one_replaces() {
+    let mut up = Up::start(NAP);
+    assert_eq!(up.run_when_up(&["wait", "nap", "--timeout", "20s"]).code, Some(0));
+    let first = up.pid("nap");
+    up.signal(libc::SIGKILL);
+    up.child.wait().unwrap();
+    let gone = up.run(&["status"]);
+    assert_eq!(gone.code, Some(4), "{gone:?}");
+    assert!(gone.stderr.contains("no supervisor runs"), "{}", gone.stderr);
+    up.start_again();
+    assert_eq!(up.run_when_up(&["wait", "nap", "--timeout", "20s"]).code, Some(0));
+    assert_ne!(up.pid("nap"), first);
+    until(|| !runs(first));
+    assert_eq!(up.run(&["down"]).code, Some(0));
+    assert_eq!(up.wait().0, Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_everything_at_once() {
+    for signal in [libc::SIGTERM, libc::SIGINT] {
+        let mut up = Up::start(
+            "[program.deaf]\nstop = [\"TERM\", \"1000s\", \"KILL\"]\n\
+             command = [\"sh\", \"-c\", \"trap 'echo no' TERM; echo deaf; while :; do sleep 0.05; done\"]\n",
+        );
+        up.read_until("deaf | deaf");
+        up.signal(signal);
+        up.read_until("deaf | no");
+        up.signal(signal);
+        assert_eq!(up.wait().0, Some(0));
+    }
+}
+
+#[test]
+fn a_hangup_reads_the_file_again() {
+    let mut up = Up::start(NAP);
+    assert_eq!(up.run_when_up(&["wait", "nap", "--timeout", "20s"]).code, Some(0));
+    let nap = up.pid("nap");
+    crate::configure(up.folder.path(), &format!("{NAP}[program.more]\ncommand = [\"sleep\", \"1001\"]\n"));
+    up.signal(libc::SIGHUP);
+    up.read_until("the configuration was read again");
+    assert_eq!(up.run(&["wait", "more", "--timeout", "20s"]).code, Some(0));
+    assert_eq!(up.pid("nap"), nap);
+    crate::configure(up.folder.path(), "[program.nap]\ncomand = [\"sleep\"]\n");
+    up.signal(libc::SIGHUP);
+    up.signal(libc::SIGTERM);
+    let (code, _, errors) = up.wait();
+    assert_eq!(code, Some(0));
+    assert!(errors.contains("not read again") && errors.contains("command"), "{errors}");
+}

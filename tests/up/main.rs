@@ -6,11 +6,16 @@ mod common;
 
 mod control;
 mod ends;
+mod idle;
+mod init;
 mod misbehaving;
 mod pools;
+mod surroundings;
+mod top;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 
@@ -40,13 +45,25 @@ fn watertight(folder: &Path, words: &[&str]) -> Command {
 impl Up {
     /// Starts it with this configuration, in which `@` is the folder.
     fn start(configuration: &str) -> Up {
+        Up::start_in(&[], configuration)
+    }
+
+    /// As `start`, with these folders in its own.
+    fn start_in(folders: &[&str], configuration: &str) -> Up {
         let folder = tempfile::tempdir().unwrap();
+        for path in folders.iter().map(|name| folder.path().join(name)) {
+            fs::create_dir(&path).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
         configure(folder.path(), configuration);
-        let mut command = watertight(folder.path(), &["up"]);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let stderr = child.stderr.take().unwrap();
+        let (child, stdout, stderr) = supervise(&mut watertight(folder.path(), &["up"]));
         Up { folder, child, stdout, stderr }
+    }
+
+    /// Another supervisor in the same place, after the first has ended.
+    fn start_again(&mut self) {
+        let command = &mut watertight(self.folder.path(), &["up"]);
+        (self.child, self.stdout, self.stderr) = supervise(command);
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -106,6 +123,13 @@ impl Drop for Up {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn supervise(command: &mut Command) -> (Child, BufReader<ChildStdout>, ChildStderr) {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let stdout = BufReader::new(child.stdout.take().unwrap());
+    let stderr = child.stderr.take().unwrap();
+    (child, stdout, stderr)
 }
 
 fn configure(folder: &Path, configuration: &str) {

@@ -86,3 +86,61 @@ fn a_program_that_is_not_there_fails_alone() {
     assert_eq!(status.code, Some(1), "something that should run does not");
     assert_eq!(up.status("missing")["state"], "failed");
 }
+
+#[test]
+fn who_closes_its_output_runs_on_and_its_successor_is_heard() {
+    let mut up = Up::start(
+        "[program.mute]\nbackoff = { first = \"1ms\" }\n\
+         command = [\"sh\", \"-c\", \"echo hello; exec >&- 2>&-; echo $$ > @/mute; exec sleep 1000\"]\n",
+    );
+    up.read_until("mute | hello");
+    let mute = pid_in(&up.path("mute"));
+    assert_eq!(up.pid("mute"), mute);
+    assert_eq!(up.run(&["signal", "KILL", "mute"]).code, Some(0));
+    up.read_until("mute | hello");
+    assert!(!runs(mute));
+}
+
+#[test]
+fn who_crashes_while_it_is_stopped_has_stopped() {
+    let mut up = Up::start(
+        "[program.clumsy]\nlimits = { core = 0 }\n\
+         command = [\"sh\", \"-c\", \"trap 'kill -SEGV $$' TERM; echo here; while :; do sleep 0.05; done\"]\n",
+    );
+    up.read_until("clumsy | here");
+    assert_eq!(up.run(&["stop", "clumsy"]).code, Some(0));
+    let status = up.status("clumsy");
+    assert_eq!((&status["state"], &status["restarts"]), (&"stopped".into(), &0.into()), "{status}");
+    assert_eq!(status["deaths"][0]["signal"], "SIGSEGV");
+    assert_eq!(status["deaths"][0]["decision"], "stays down, as it was asked");
+}
+
+#[test]
+fn a_full_disk_under_a_log_is_told_and_stops_nobody() {
+    let mut up = Up::start(
+        "[program.writer]\nlog = \"/dev/full\"\n\
+         command = [\"sh\", \"-c\", \"while :; do echo lost; echo $$ >> @/rounds; sleep 0.01; done\"]\n",
+    );
+    let line = up.read_until("the log of writer cannot be written");
+    assert!(line.contains("No space left on device"), "{line}");
+    let rounds = || std::fs::read_to_string(up.path("rounds")).unwrap_or_default().lines().count();
+    let before = rounds();
+    crate::common::until(|| rounds() > before + 3);
+    assert_eq!(up.run(&["status"]).code, Some(0));
+    assert_eq!(up.run(&["down"]).code, Some(0));
+    let (_, rest, _) = up.wait();
+    assert!(!rest.contains("cannot be written"), "it is told once: {rest}");
+}
+
+#[test]
+fn a_runtime_folder_that_others_can_enter_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut up = Up::start_in(&["watertight"], crate::NAP);
+    let (code, _, errors) = up.wait();
+    assert_eq!(code, Some(3), "{errors}");
+    assert!(errors.contains("is not a private folder of this user"), "{errors}");
+    let private = std::fs::Permissions::from_mode(0o700);
+    std::fs::set_permissions(up.path("watertight"), private).unwrap();
+    up.start_again();
+    assert_eq!(up.run_when_up(&["wait", "nap", "--timeout", "20s"]).code, Some(0));
+}

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,11 +53,8 @@ impl Driver {
                 let Some(slot) = state.slot_of(id) else { return self.tell_connected(id) };
                 let mut descriptors = descriptors.into_iter();
                 let connect = commands.zip(descriptors.next());
-                if let Some(worker) = state.workers[slot].as_mut() {
-                    worker.pid = pid;
-                    worker.process = descriptors.next();
-                    tracing::debug!(pid, slot, after = ?worker.started.elapsed(), "worker started");
-                }
+                state.name(slot, pid, descriptors.next());
+                state.counters.set_worker(slot, pid);
                 self.connects.extend(connect.map(|(name, _listener)| Connect { id, name, _listener }));
             }
             Notice::Failed { id, step, errno } => {
@@ -129,15 +127,17 @@ impl Driver {
     /// nor fails.
     pub(super) fn connect_one(&mut self) {
         let Some(Connect { id, name, _listener }) = self.connects.pop_front() else { return };
-        let sender = IpcSender::<Command>::connect(name);
+        // A connect to nowhere leaks a descriptor, and a worker can remove what it can reach.
+        let sender = Path::new(&name).exists().then(|| IpcSender::<Command>::connect(name));
         self.tell_connected(id);
         let core = Arc::clone(&self.core);
         let mut state = core.lock();
         let Some(slot) = state.slot_of(id) else { return };
         match (sender, state.workers[slot].as_mut()) {
-            (Ok(sender), Some(worker)) => worker.commands.attach(sender),
-            (Err(error), _) => tracing::warn!(%error, "no command channel to a worker"),
-            (Ok(_), None) => {}
+            (Some(Ok(sender)), Some(worker)) => worker.commands.attach(sender),
+            (Some(Err(error)), _) => tracing::warn!(%error, "no command channel to a worker"),
+            (None, _) => tracing::warn!("the command channel to a worker is gone"),
+            (Some(Ok(_)), None) => {}
         }
     }
 

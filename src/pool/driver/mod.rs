@@ -82,9 +82,10 @@ impl Driver {
         initializer: Option<FirstJob>,
         client: Client,
     ) -> io::Result<Driver> {
-        let relay = match options.stderr {
-            Output::Null => None,
-            Output::Inherit | Output::Stderr => Some(Relay::new()?),
+        let relay = match (options.stderr, &options.relay) {
+            (Output::Null, _) => None,
+            (Output::Inherit | Output::Stderr, Some(target)) => Some(Relay::to(target.try_clone()?)),
+            (Output::Inherit | Output::Stderr, None) => Some(Relay::new()?),
         };
         let mut driver = Driver {
             core,

@@ -10,9 +10,11 @@ use crate::error::Kind;
 use crate::keeper::handle::Keeper;
 use crate::keeper::identity;
 use crate::link::command::Command;
+use crate::link::frame::DownHead;
 use crate::link::host_end::HostEnd;
-use crate::link::lane::RING_WORDS;
+use crate::link::lane::Lane;
 use crate::link::request::{Launch, Role, Settings, StartMethod};
+use crate::link::ring::Breach;
 use crate::pool::builder::{Options, Output};
 use crate::pool::core::OUTPUT;
 use crate::pool::machine::Slot;
@@ -33,7 +35,7 @@ impl Driver {
         if state.workers.len() <= slot {
             state.workers.resize_with(slot + 1, || None);
         }
-        match self.try_start(slot) {
+        match self.try_start(slot, state.machine.is_doubtful(slot)) {
             Ok(worker) => state.install(slot, worker),
             Err(error) => {
                 tracing::warn!(%error, "worker could not be started");
@@ -42,7 +44,8 @@ impl Driver {
         }
     }
 
-    pub(super) fn try_start(&mut self, slot: Slot) -> Result<WorkerProcess, crate::Error> {
+    /// A doubtful one has to answer first.
+    pub(super) fn try_start(&mut self, slot: Slot, doubtful: bool) -> Result<WorkerProcess, crate::Error> {
         let system = |what| move |error| crate::Error::system(what, error);
         self.ensure_client()?;
         let Some(client) = &mut self.client else {
@@ -50,7 +53,7 @@ impl Driver {
         };
         self.next_id = self.next_id.wrapping_add(1);
         let (id, name) = (self.next_id, format!("{}-{}", self.options.name, slot + 1));
-        let (mut lane, memory) = HostEnd::create(&name, RING_WORDS, self.options.largest_result)
+        let (mut lane, memory) = HostEnd::create(&name, Lane::WIDE, self.options.largest_result)
             .map_err(system("make shared memory for a worker"))?;
         let (stderr_end, stderr) = Capture::tail(STDERR_KEPT).map_err(system("make a pipe for a worker"))?;
         let stdout_end = match self.options.stdout {
@@ -66,11 +69,15 @@ impl Driver {
             let output = EpollEvent::new(EpollFlags::EPOLLIN, OUTPUT + u64::from(id));
             self.core.events.add(pipe, output).map_err(|errno| system("watch a worker")(errno.into()))?;
         }
+        let broken = |breach: Breach| system("write to a lane")(io::Error::other(breach));
         let initializer = match &self.initializer {
+            None if doubtful => {
+                ask(&mut lane).map_err(broken)?;
+                Initializer::Asked
+            }
             None => Initializer::Done,
             Some(job) => {
-                send_initializer(&mut lane, job)
-                    .map_err(|breach| system("write to a lane")(io::Error::other(breach)))?;
+                send_initializer(&mut lane, job).map_err(broken)?;
                 Initializer::Running
             }
         };
@@ -108,9 +115,17 @@ pub(super) fn say(state: &mut State, slot: Slot, command: Command) {
     }
 }
 
-fn send_initializer(lane: &mut HostEnd, job: &FirstJob) -> Result<(), crate::link::ring::Breach> {
+/// Sends what runs nothing and is answered all the same.
+fn ask(lane: &mut HostEnd) -> Result<(), Breach> {
+    // A task without arguments is the length of nothing.
+    const LINE: [u8; 4] = [0; 4];
+    lane.send(DownHead::question(), &LINE, &[], || Buffer::from_static(&LINE))?;
+    lane.publish()
+}
+
+fn send_initializer(lane: &mut HostEnd, job: &FirstJob) -> Result<(), Breach> {
     for value in &job.shared {
-        let head = crate::link::frame::DownHead::put(value.number, &value.line, value.parts.len());
+        let head = DownHead::put(value.number, &value.line, value.parts.len());
         lane.send(head, &value.line, &value.parts, || value.line.clone())?;
     }
     lane.send(job.head, &job.line, &job.parts, || Buffer::copy_from_slice(&job.line))?;

@@ -23,7 +23,7 @@ impl Machine {
             }
         }
         self.fill(now, actions);
-        self.finish_if_done(actions);
+        self.finish_if_done(now, actions);
     }
 
     /// What waits of a submission, for a worker or its next attempt.
@@ -80,11 +80,12 @@ impl Machine {
         actions: &mut Vec<Action>,
     ) {
         self.condemn_unwanted(slot, now, actions);
-        if std::mem::take(&mut self.workers[slot].overdue) {
-            self.time_out(slot, running_for, now, actions);
+        self.expect_exit(slot, now);
+        if let Some(item) = self.workers[slot].overdue.take() {
+            self.time_out(slot, item, running_for, now, actions);
         }
         self.fill(now, actions);
-        self.finish_if_done(actions);
+        self.finish_if_done(now, actions);
     }
 
     /// Condemns the first item in flight if it was cancelled: it has begun, or it would have come back.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::suspects::Suspicion;
 use super::worker::{Condemned, Phase, Worker};
 use super::{Action, Machine, Slot, Span, Stage, Verdict};
 
@@ -20,9 +21,6 @@ const SHORT_LIFE: Duration = Duration::from_millis(100);
 
 /// That delay doubles this often: to two thirds of a second.
 const LONGEST_DELAY: u32 = 6;
-
-/// So often an item may stand first at a worker that dies without having begun it, before it is blamed.
-const MOST_SUSPICIONS: u32 = 3;
 
 impl Machine {
     pub(super) fn died(
@@ -43,20 +41,18 @@ impl Machine {
         let spans = worker.clear();
         worker.phase = Phase::Vacant;
         worker.succeeds = true;
-        if ready
-            && idle
-            && !told_to_end
-            && let Some(front) = spans.front()
-        {
-            self.suspect(front.key, front.items.start);
-        }
+        let front = spans.front().map(|front| (front.key, front.items.start));
+        let unbegun = front.filter(|_| !told_to_end && item.is_none());
         // In reverse, so that they stand at the head of the queue in their order.
         spans.into_iter().rev().for_each(|span| self.requeue(span, actions));
         if let Some(item) = item {
             let (verdict, retriable) = verdict_of_death(condemned);
             self.retry_or_deliver(item, retriable, verdict, now, actions);
         }
-        self.blame_suspects(actions);
+        match unbegun {
+            Some(item) if ready => self.suspect(item, Suspicion::after(proven), Verdict::AsTold, actions),
+            unbegun => self.workers[slot].doubtful |= unbegun.is_some(),
+        }
         if (!ready || phase == Phase::Initializing) && !told_to_end {
             self.failed_start(slot, reason, now, actions);
         } else {
@@ -64,7 +60,7 @@ impl Machine {
             self.replace(slot, idle && short && phase != Phase::Leaving, now, actions);
         }
         self.fill(now, actions);
-        self.finish_if_done(actions);
+        self.finish_if_done(now, actions);
     }
 
     /// Puts another worker in the place of one that is gone, if there still should be one.
@@ -130,26 +126,6 @@ impl Machine {
             self.deliver(span, Verdict::NoWorker(Arc::clone(&reason)), actions);
         }
         actions.push(Action::Break { reason });
-    }
-
-    fn suspect(&mut self, key: super::BatchKey, item: u32) {
-        *self.suspects.entry((key, item)).or_default() += 1;
-    }
-
-    /// An item at which worker after worker dies is ended, although none said that it had begun it.
-    fn blame_suspects(&mut self, actions: &mut Vec<Action>) {
-        let over = self.suspects.iter().find(|(_, count)| **count >= MOST_SUSPICIONS).map(|(item, _)| *item);
-        let Some((key, item)) = over else { return };
-        self.suspects.remove(&(key, item));
-        let Some(at) = self.queue.iter().position(|span| span.key == key && span.items.contains(&item))
-        else {
-            return;
-        };
-        let Some(mut span) = self.queue.remove(at) else { return };
-        let before = span.split_front(item - span.items.start);
-        let blamed = span.split_front(1);
-        [span, before].into_iter().filter(|span| span.len() > 0).for_each(|span| self.queue.insert(at, span));
-        self.deliver(blamed, Verdict::AsTold, actions);
     }
 }
 

@@ -23,7 +23,7 @@ impl Machine {
             self.workers.push(Worker::new(false, now));
         }
         for slot in wanted..self.workers.len() {
-            self.dismiss(slot, actions);
+            self.dismiss(slot, now, actions);
         }
         for slot in 0..wanted {
             let worker = &mut self.workers[slot];
@@ -54,13 +54,13 @@ impl Machine {
         }
     }
 
-    fn dismiss(&mut self, slot: Slot, actions: &mut Vec<Action>) {
+    fn dismiss(&mut self, slot: Slot, now: Instant, actions: &mut Vec<Action>) {
         match self.workers[slot].phase {
             Phase::Working | Phase::Initializing => {
                 if self.workers[slot].in_flight > 1 {
                     self.take_back(slot, actions);
                 }
-                self.retire(slot, actions);
+                self.retire(slot, now, actions);
             }
             Phase::Delayed(_) => self.workers[slot].give_up_place(),
             Phase::Vacant | Phase::Leaving | Phase::Ending => {}
@@ -69,7 +69,8 @@ impl Machine {
 
     /// Starts a process in a slot.
     pub(super) fn start(&mut self, slot: Slot, now: Instant, actions: &mut Vec<Action>) {
-        let phase = if self.config.initializer { Phase::Initializing } else { Phase::Working };
+        let waits = self.config.initializer || self.workers[slot].doubtful;
+        let phase = if waits { Phase::Initializing } else { Phase::Working };
         self.restarted += u64::from(std::mem::take(&mut self.workers[slot].succeeds));
         self.workers[slot].start(phase, now);
         actions.push(Action::Start { slot });

@@ -15,6 +15,7 @@ mod event;
 mod farewell;
 mod results;
 mod span;
+mod suspects;
 #[cfg(test)]
 mod test;
 mod timers;
@@ -69,7 +70,7 @@ pub(super) struct Machine {
     restarted: u64,
     /// Open batches that are not wanted any more, at least in part.
     unwanted: usize,
-    /// A worker died with an item in flight that it had not begun, and with no success since it started.
+    /// How suspicious items are that stood first at workers which died without having begun them, as they said.
     suspects: FxHashMap<(BatchKey, u32), u32>,
 }
 
@@ -156,9 +157,19 @@ impl Machine {
         self.workers.get(slot).is_some_and(|worker| worker.condemned.is_some())
     }
 
+    /// Whether a worker that was just started has to answer before it is given anything.
+    pub(super) fn is_doubtful(&self, slot: Slot) -> bool {
+        self.workers.get(slot).is_some_and(|worker| worker.doubtful)
+    }
+
     /// How many items are in flight.
     pub(super) fn in_flight(&self) -> u64 {
         self.workers.iter().map(|worker| u64::from(worker.in_flight)).sum()
+    }
+
+    /// How many workers have items in flight.
+    pub(super) fn busy(&self) -> u64 {
+        self.workers.iter().filter(|worker| worker.in_flight > 0).count() as u64
     }
 
     /// How many items wait for a worker or their next attempt.

@@ -42,14 +42,15 @@ impl Machine {
     }
 
     pub(super) fn after_progress(&mut self, slot: Slot, now: Instant, actions: &mut Vec<Action>) {
+        self.expect_exit(slot, now);
         let worker = &self.workers[slot];
         let used_up = self.config.max_tasks_per_worker.is_some_and(|most| worker.given >= most);
         if used_up && worker.in_flight == 0 && worker.phase == Phase::Working {
-            self.retire(slot, actions);
+            self.retire(slot, now, actions);
         }
         self.look_at_front(slot, now, actions);
         self.fill(now, actions);
-        self.finish_if_done(actions);
+        self.finish_if_done(now, actions);
     }
 
     /// What is first in flight now may have a time-out, or may have begun after its job was cancelled.
@@ -65,11 +66,13 @@ impl Machine {
     pub(super) fn initialized(&mut self, slot: Slot, now: Instant, actions: &mut Vec<Action>) {
         let worker = &mut self.workers[slot];
         worker.prove();
+        worker.doubtful = false;
         if worker.phase == Phase::Initializing {
             worker.phase = Phase::Working;
             worker.since = now;
             self.fill(now, actions);
         }
-        self.finish_if_done(actions);
+        self.expect_exit(slot, now);
+        self.finish_if_done(now, actions);
     }
 }

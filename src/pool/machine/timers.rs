@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::suspects::Suspicion;
 use super::worker::Phase;
-use super::{Action, Machine, Slot, Verdict};
+use super::{Action, BatchKey, Machine, Slot, Verdict};
 
 /// Longer than that is for ever, and nothing that a clock could show.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -26,7 +27,7 @@ impl Machine {
             };
             let kill = worker.condemned.as_ref().and_then(|condemned| condemned.kill_at);
             let timeout = if worker.condemned.is_none() { self.timeout_at(slot) } else { None };
-            [delayed, kill, timeout].into_iter().flatten().min()
+            [delayed, kill, timeout, worker.exit_by].into_iter().flatten().min()
         });
         let delayed = self.delayed.iter().map(|(at, _)| *at);
         workers.chain(delayed).chain(self.rebalance_at).min()
@@ -68,8 +69,10 @@ impl Machine {
             self.start(slot, now, actions);
             self.choose_spares();
         }
+        self.force_exit(slot, now, actions);
         if self.workers[slot].condemned.is_none() && self.timeout_at(slot).is_some_and(|at| at <= now) {
-            self.workers[slot].overdue = true;
+            let worker = &mut self.workers[slot];
+            worker.overdue = worker.spans.front().map(|front| (front.key, front.items.start));
             self.take_back(slot, actions);
         }
         if let Some(condemned) = &mut self.workers[slot].condemned
@@ -85,12 +88,13 @@ impl Machine {
     pub(super) fn time_out(
         &mut self,
         slot: Slot,
+        item: (BatchKey, u32),
         running_for: Option<Duration>,
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
         let worker = &mut self.workers[slot];
-        let Some(front) = worker.spans.front() else { return self.began_nothing(slot, now, actions) };
+        let Some(front) = worker.spans.front() else { return self.began_nothing(slot, item, now, actions) };
         let Some(limit) = self.batches.get(&front.key).and_then(|open| open.batch.timeout) else { return };
         match running_for.filter(|ran| *ran < limit && !worker.extended) {
             // It began later than it was given. Only once: nobody has to believe a worker twice.
@@ -105,11 +109,15 @@ impl Machine {
     }
 
     /// Its items are in the queue again, and it may have the next one. It may be starting, or be stopped.
-    fn began_nothing(&mut self, slot: Slot, now: Instant, actions: &mut Vec<Action>) {
+    fn began_nothing(&mut self, slot: Slot, item: (BatchKey, u32), now: Instant, actions: &mut Vec<Action>) {
         let worker = &mut self.workers[slot];
         let since = *worker.silent_since.get_or_insert(worker.since);
-        if now - since >= LONGEST_SILENCE {
-            self.doom(slot, actions);
+        if now - since < LONGEST_SILENCE {
+            return;
         }
+        if let Some(limit) = self.batches.get(&item.0).and_then(|open| open.batch.timeout) {
+            self.suspect(item, Suspicion::Strong, Verdict::TimedOut(limit), actions);
+        }
+        self.doom(slot, actions);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::timers::after;
-use super::{Span, Verdict};
+use super::{BatchKey, Span, Verdict};
 
 /// How far a worker is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub(super) enum Phase {
     Vacant,
     /// No process; one will be started then.
     Delayed(Instant),
-    /// Its initializer runs.
+    /// Its initializer runs, or it has to answer first.
     Initializing,
     /// Takes tasks.
     Working,
@@ -54,6 +54,8 @@ pub(super) struct Worker {
     /// How many items it may have in flight; follows the pace with a delay.
     pub(super) allowed: u32,
     pub(super) condemned: Option<Condemned>,
+    /// When it is killed if it has not exited, as it was told and has nothing left to do.
+    pub(super) exit_by: Option<Instant>,
     /// It broke the protocol, or its process is gone: what it has is all that it gets.
     pub(super) doomed: bool,
     /// Its process stands in the place of one that ended.
@@ -64,8 +66,11 @@ pub(super) struct Worker {
     pub(super) short_lives: u32,
     /// The next process in this place is not started before.
     pub(super) not_before: Instant,
-    /// Its first item is over its time, and it may not have begun it.
-    pub(super) overdue: bool,
+    /// It was given something when it ended, as it seems before it was ready. The next one in this place has to
+    /// answer first, so that whoever lies about that is known.
+    pub(super) doubtful: bool,
+    /// Its first item, if that is over its time; it may not have begun it.
+    pub(super) overdue: Option<(BatchKey, u32)>,
     /// The time of its first item counts from its beginning now, and not from when it was given.
     pub(super) extended: bool,
     /// When it was given a first item that it had not begun in time.
@@ -99,12 +104,14 @@ impl Worker {
             pace: 0.0,
             allowed: 1,
             condemned: None,
+            exit_by: None,
             doomed: false,
             succeeds: false,
             failed_starts: 0,
             short_lives: 0,
             not_before: now,
-            overdue: false,
+            doubtful: false,
+            overdue: None,
             extended: false,
             silent_since: None,
             taking_back: false,
@@ -122,8 +129,9 @@ impl Worker {
         self.since = now;
         self.started = now;
         self.condemned = None;
+        self.exit_by = None;
         self.doomed = false;
-        self.overdue = false;
+        self.overdue = None;
         self.extended = false;
         self.silent_since = None;
         self.taking_back = false;
@@ -197,6 +205,7 @@ impl Worker {
         self.in_flight = 0;
         self.bytes = 0;
         self.condemned = None;
+        self.exit_by = None;
         self.taking_back = false;
         std::mem::take(&mut self.spans)
     }

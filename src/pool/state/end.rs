@@ -7,12 +7,13 @@ use crate::link::ring::Breach;
 use crate::pool::machine::{Event, Slot};
 use crate::pool::worker::Initializer;
 use crate::process::verdict;
+use crate::sync::counters::Count;
 use crate::sys::clock::monotonic_nanos;
 use crate::sys::exit::{ExitStatus, ResourceUsage};
 use crate::task::error::{Absent, TaskContext, TaskError, TaskErrorKind};
 
+use super::State;
 use super::telling::{Told, WorkerContext};
-use super::{Counters, State};
 
 /// How a worker ended.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +43,7 @@ impl State {
         if let Some(worker) = self.workers[slot].as_mut() {
             // A keeper's death can be seen before that of its workers: nothing is claimed any more from here on.
             worker.lane.shut();
+            worker.awaits_pid = false;
         }
         self.drain(slot);
         let Some(worker) = self.workers[slot].as_mut() else {
@@ -76,9 +78,10 @@ impl State {
         let expected = worker.breach.is_none() && self.machine.expects_end(slot, running);
         tell_end(worker.pid, &kind, expected, running);
         if !expected {
-            Counters::add(&self.counters.crashed, 1);
+            self.counters.add(Count::Crashed, 1);
         }
         self.workers[slot] = None;
+        self.counters.set_worker(slot, 0);
         self.told = Some(Told { kind, context });
         self.run(Event::Died { slot, running, ready, reason: reason.into() });
         self.told = None;

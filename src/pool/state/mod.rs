@@ -13,6 +13,7 @@ mod telling;
 mod test;
 
 use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::Thread;
@@ -23,6 +24,7 @@ use rustc_hash::FxHashMap;
 use crate::link::frame::{DownHead, DownKind};
 use crate::link::lane::Lane;
 use crate::link::ring::Breach;
+use crate::sync::counters::{Count, Counters};
 use crate::sys::clock::monotonic_nanos;
 use crate::sys::limits::Limits;
 use crate::task::context::Progress;
@@ -32,13 +34,15 @@ use super::batch::{Batch, Name};
 use super::job::{Completion, Job, Mailbox};
 use super::machine::{self, Action, BatchKey, Event, JobKey, Machine, Slot, Span};
 use super::reader::Poller;
-use super::stats::Counters;
 use super::worker::{Armed, WorkerProcess};
 use telling::Told;
 
 pub(super) use duty::Duty;
 pub(super) use end::Ending;
 pub(super) use room::Room;
+
+/// Called under the pool's lock, so it must be quick.
+pub(super) type OnBreak = Box<dyn FnOnce(&str) + Send>;
 
 /// Moves whenever a job has news.
 #[derive(Clone, Default)]
@@ -96,13 +100,15 @@ pub(super) struct State {
     pub(super) alarm: Option<Instant>,
     pub(super) limits: Limits,
     pub(super) measured: bool,
-    pub(super) counters: Arc<Counters>,
+    pub(super) counters: Counters,
     /// Submitted and not delivered, of all jobs.
     pub(super) pending: u64,
     /// Calls that have more to submit.
     pub(super) holds: u32,
     /// The driver has left: nothing more will come.
     pub(super) ended: bool,
+    /// Told why, should the pool give up.
+    pub(super) on_break: Option<OnBreak>,
 }
 
 impl State {
@@ -132,10 +138,11 @@ impl State {
             alarm: None,
             limits,
             measured,
-            counters: Arc::new(Counters::default()),
+            counters: Counters::own(0),
             pending: 0,
             holds: 0,
             ended: false,
+            on_break: None,
         }
     }
 
@@ -236,7 +243,7 @@ impl State {
 
     /// A task that could not even be encoded takes its place in the submission all the same.
     pub(super) fn reject(&mut self, key: JobKey, index: u64, kind: TaskErrorKind) {
-        Counters::add(&self.counters.failed, 1);
+        self.counters.add(Count::Failed, 1);
         if let Some(job) = self.jobs.get_mut(&key) {
             let context = TaskContext::not_started(&job.task, Some(index));
             job.mailbox.push_error(index, TaskError::new(kind, context), None);
@@ -263,8 +270,17 @@ impl State {
         }
         actions.clear();
         self.actions = actions;
+        self.publish();
         self.tell_news();
         self.tell_hungry();
+    }
+
+    /// Tells readers of the counters what is going on.
+    fn publish(&self) {
+        if self.counters.is_published() {
+            self.counters.set(Count::Busy, self.machine.busy());
+            self.counters.set(Count::Pending, self.pending);
+        }
     }
 
     fn perform(&mut self, action: Action) -> Option<Event> {
@@ -288,6 +304,9 @@ impl State {
             }
             Action::Break { reason } => {
                 tracing::error!(reason = &*reason, "the pool gives up: its workers do not start");
+                if let Some(tell) = self.on_break.take() {
+                    tell(&reason);
+                }
                 None
             }
             Action::AskToStop { slot } => self.ask_to_stop(slot),
@@ -339,7 +358,9 @@ impl State {
     }
 
     /// A worker was started: sends it what the machine has given it meanwhile.
-    pub(super) fn install(&mut self, slot: Slot, worker: WorkerProcess) {
+    pub(super) fn install(&mut self, slot: Slot, mut worker: WorkerProcess) {
+        // Who measures wants to know of every result where it comes from.
+        worker.awaits_pid = self.measured;
         self.workers[slot] = Some(worker);
         self.renew_lanes();
         // Its initializer's result must ring too.
@@ -381,8 +402,20 @@ impl State {
 
     /// After a worker came or went, or what it says is not read any more.
     pub(super) fn renew_lanes(&mut self) {
-        let read = self.workers.iter().flatten().filter(|worker| worker.breach.is_none());
+        let read = self.workers.iter().flatten().filter(|worker| worker.is_read());
         self.lanes = read.map(|worker| Arc::clone(worker.lane.lane())).collect();
+    }
+
+    /// The keeper has told the pid of a worker.
+    pub(super) fn name(&mut self, slot: Slot, pid: u32, process: Option<OwnedFd>) {
+        let Some(worker) = self.workers[slot].as_mut() else { return };
+        worker.pid = pid;
+        worker.process = process;
+        tracing::debug!(pid, slot, after = ?worker.started.elapsed(), "worker started");
+        if std::mem::take(&mut worker.awaits_pid) {
+            self.renew_lanes();
+            self.drain(slot);
+        }
     }
 
     /// The slot of the worker with this number.

@@ -8,23 +8,25 @@ use bytes::Bytes as Buffer;
 use rustc_hash::FxHashMap;
 
 use crate::link::frame::UpKind;
-use crate::link::host_end::{Arrival, ArrivedLine, HostEnd, Reading};
+use crate::link::host_end::HostEnd;
+use crate::link::reading::{Arrival, ArrivedLine, Reading};
 use crate::link::ring::Breach;
 use crate::pool::batch::Batch;
 use crate::pool::job::{Facts, Job};
 use crate::pool::machine::{BatchKey, Event, JobKey, Slot, Span};
 use crate::pool::worker::{Initializer, WorkerProcess};
 use crate::process::verdict;
+use crate::sync::counters::Count;
 use crate::task::error::{Absent, TaskErrorKind};
 
 use super::telling::Told;
-use super::{Counters, Duty, State};
+use super::{Duty, State};
 
 impl State {
     /// Reads what has come up the lane of a worker.
     pub(in crate::pool) fn drain(&mut self, slot: Slot) {
         let Some(worker) =
-            self.workers.get_mut(slot).and_then(Option::as_mut).filter(|worker| worker.breach.is_none())
+            self.workers.get_mut(slot).and_then(Option::as_mut).filter(|worker| worker.is_read())
         else {
             return;
         };
@@ -58,7 +60,7 @@ impl State {
             self.untold = (left > 0).then_some(slot);
             match step {
                 Step::Values(count) => {
-                    Counters::add(&self.counters.done, u64::from(count));
+                    self.counters.add(Count::Done, u64::from(count));
                     self.pending -= u64::from(count);
                     self.run(Event::Settled { slot, count });
                 }
@@ -117,13 +119,13 @@ impl Reader<'_> {
     fn read(&mut self, lane: &mut HostEnd, initializer: &mut Initializer) -> Result<(), Breach> {
         let mut reading = lane.begin_reading()?;
         loop {
-            let initializing = matches!(initializer, Initializer::Running);
+            let initializing = initializer.is_pending();
             if !initializing && !self.condemned && !self.measured && self.read_run(lane, &mut reading)? {
                 continue;
             }
             let whole = lane.read_any(&mut reading, |arrival| {
                 if initializing {
-                    self.steps.push(initialized(&arrival));
+                    self.steps.push(initialized(initializer, &arrival));
                 } else {
                     self.take(arrival);
                 }
@@ -200,10 +202,11 @@ fn no_value(arrival: &Arrival<'_>) -> Step {
     Step::NoValue(kind, elapsed)
 }
 
-fn initialized(arrival: &Arrival<'_>) -> Step {
-    match arrival.kind {
-        UpKind::Value => Step::Initialized,
-        kind => Step::InitializerFailed(verdict::of_result(kind, arrival.line.bytes())),
+fn initialized(initializer: &Initializer, arrival: &Arrival<'_>) -> Step {
+    match (initializer, arrival.kind) {
+        // Any answer is one.
+        (Initializer::Asked, _) | (_, UpKind::Value) => Step::Initialized,
+        (_, kind) => Step::InitializerFailed(verdict::of_result(kind, arrival.line.bytes())),
     }
 }
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use crate::pool::job::Facts;
 use crate::pool::machine::{BatchKey, JobKey, Verdict};
+use crate::sync::counters::Count;
 use crate::sys::exit::ResourceUsage;
 use crate::task::error::{Absent, TaskContext, TaskError, TaskErrorKind};
 
-use super::{Counters, State};
+use super::State;
 
 /// What happened to the first task in flight at a worker, beside the kind.
 pub(super) struct Told {
@@ -32,7 +33,7 @@ impl State {
         let Some(batch) = self.batches.get(&key) else { return };
         let attempts = batch.options.attempts;
         let count = u64::from(items.end - items.start);
-        Counters::add(&self.counters.failed, count);
+        self.counters.add(Count::Failed, count);
         self.pending -= count;
         let Some(job) = self.jobs.get_mut(&batch.job) else { return };
         for item in items {
@@ -73,7 +74,7 @@ impl State {
     }
 
     pub(super) fn tell_retry(&mut self, key: BatchKey, item: u32, attempt: u32) {
-        Counters::add(&self.counters.retried, 1);
+        self.counters.add(Count::Retried, 1);
         let Some(batch) = self.batches.get(&key) else { return };
         let index = batch.first + u64::from(item);
         let kind = self.told.as_ref().map(|told| &told.kind);

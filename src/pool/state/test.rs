@@ -27,7 +27,7 @@ struct Scene {
     end: WorkerEnd<'static>,
 }
 
-fn state() -> State {
+fn state(measured: bool) -> State {
     let config = Config {
         workers: 1,
         spares: 0,
@@ -40,14 +40,18 @@ fn state() -> State {
     };
     let mut first = Vec::new();
     let machine = Machine::new(config, Instant::now(), &mut first);
-    let mut state = State::new(machine, Limits::default(), false);
+    let mut state = State::new(machine, Limits::default(), measured);
     state.begin(first);
     assert_eq!(state.deferred.pop_front(), Some(Duty::Start { slot: 0 }));
     state
 }
 
 fn scene() -> Scene {
-    let mut state = state();
+    scene_of(false)
+}
+
+fn scene_of(measured: bool) -> Scene {
+    let mut state = state(measured);
     let (lane, memory) = HostEnd::create("test", RING_WORDS, 1 << 20).unwrap();
     let (_, stderr) = Capture::tail(1024).unwrap();
     let doorbell = Doorbell::adopt(lane.doorbell().as_fd().try_clone_to_owned().unwrap());
@@ -73,12 +77,12 @@ impl Scene {
     /// The worker claims the next task.
     fn claim(&mut self) -> u32 {
         assert!(self.end.next(&AtomicBool::new(true)).unwrap(), "there is a task");
-        self.end.task().0
+        self.end.number()
     }
 
     /// The worker ends the task that it has claimed.
     fn end(&mut self, kind: UpKind) {
-        let number = self.end.task().0;
+        let number = self.end.number();
         self.end.respond(number, kind, &mut vec![0], &mut Vec::new(), None).unwrap();
     }
 
@@ -95,6 +99,14 @@ impl Scene {
             self.read();
         }
         self
+    }
+
+    /// Whose results have come.
+    fn pids(&mut self, job: JobKey) -> Vec<u32> {
+        let mut pids = Vec::new();
+        let job = self.state.jobs.get_mut(&job).unwrap();
+        job.mailbox.take_all(|_, _, facts| pids.extend(facts.map(|facts| facts.pid)));
+        pids
     }
 
     fn errors(&mut self, job: JobKey) -> Vec<TaskErrorKind> {
@@ -168,7 +180,7 @@ fn what_has_not_begun_is_withdrawn() {
 
 #[test]
 fn a_rejection_wakes_those_who_wait() {
-    let mut state = state();
+    let mut state = state(false);
     let job = submit(&mut state, 1);
     state.jobs.get_mut(&job).unwrap().sleepers.push(thread::current());
     let epoch = state.epoch();
@@ -216,7 +228,7 @@ fn whoever_waits_for_pending_tasks_is_woken_when_others_end() {
 #[test]
 fn whoever_waits_for_an_appetite_is_woken_when_the_pool_grows_or_ends() {
     for event in [Event::Resize { workers: 3 }, Event::Terminate] {
-        let mut state = state();
+        let mut state = state(false);
         let job = submit(&mut state, 2);
         assert!(!state.has_appetite(job));
         starve(&mut state);
@@ -228,7 +240,7 @@ fn whoever_waits_for_an_appetite_is_woken_when_the_pool_grows_or_ends() {
 
 #[test]
 fn a_submission_has_one_task_in_the_queue_however_busy_the_pool_is() {
-    let mut state = state();
+    let mut state = state(false);
     let busy = submit(&mut state, 1000);
     let other = state.open(Name::Static("g"));
     assert_eq!((state.appetite(busy), state.appetite(other)), (0, 1));
@@ -248,5 +260,28 @@ fn a_worker_that_broke_the_protocol_is_given_nothing_and_counts_as_crashed() {
     assert_eq!((scene.state.machine.in_flight(), scene.state.machine.queued()), (0, 1));
     let status = ExitStatus::Signal { signal: crate::Signal::SIGKILL, core_dumped: false };
     scene.state.worker_ended(0, Ending::Exited(status, ResourceUsage::default()), None);
-    assert_eq!(scene.state.counters.crashed.load(std::sync::atomic::Ordering::Relaxed), 1);
+    assert_eq!(scene.state.counters.get(crate::sync::counters::Count::Crashed), 1);
+}
+
+#[test]
+fn a_result_waits_for_its_workers_pid_if_tasks_are_measured() {
+    let mut scene = scene_of(true);
+    let job = submit(&mut scene.state, 1);
+    scene.claim();
+    scene.end(UpKind::Value);
+    scene.read();
+    assert!(!scene.state.workers[0].as_ref().unwrap().has_news(), "nobody looks in vain");
+    assert_eq!((scene.state.lanes.len(), scene.pids(job)), (0, vec![]));
+    scene.state.name(0, 4711, None);
+    assert_eq!((scene.state.lanes.len(), scene.pids(job)), (1, vec![4711]));
+}
+
+#[test]
+fn a_result_of_a_worker_that_ended_before_its_pid_was_told_counts() {
+    let mut scene = scene_of(true);
+    let job = submit(&mut scene.state, 1);
+    scene.claim();
+    scene.end(UpKind::Value);
+    scene.state.worker_ended(0, Ending::Lost, None);
+    assert_eq!(scene.pids(job), [0]);
 }

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::shm::name::SegmentId;
 use crate::supervisor::status::{SupervisorEvent, UnitStatus};
 
 /// The longest line that a client may send, in bytes.
@@ -61,6 +62,8 @@ pub(crate) enum Request {
     },
     /// A snapshot of all, then every transition.
     Events,
+    /// As `events`, and where the counters of all are.
+    Top,
     /// Answers when all copies are so far.
     Wait {
         /// Of what.
@@ -114,6 +117,15 @@ pub(crate) enum Answer {
     },
     /// Something that happened.
     Event(SupervisorEvent),
+    /// Where the counters of a unit are: a handle for the processes of that tree.
+    Counters {
+        /// Whose.
+        name: String,
+        /// Which tree of processes shares the memory.
+        tree: SegmentId,
+        /// The handle.
+        handle: serde_json::Value,
+    },
     /// What a task gave.
     Value(serde_json::Value),
     /// The last line: done, or why not.

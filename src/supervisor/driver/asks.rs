@@ -12,7 +12,7 @@ use crate::supervisor::machine::{Event, Phase, UnitId, names_below};
 use crate::supervisor::status::{State, SupervisorEvent};
 use crate::sys::signal::Signal;
 
-use super::{Asker, CLIENTS, Driver, Waiting};
+use super::{Asker, CLIENTS, Driver, Waiting, Watcher};
 
 /// How many clients may be there at once.
 const MOST_CLIENTS: usize = 256;
@@ -67,7 +67,7 @@ impl Driver {
             let _ = self.events.delete(&client);
         }
         let is_other = |asker: &Asker| !matches!(asker, Asker::Client(other) if *other == token);
-        self.watchers.retain(is_other);
+        self.watchers.retain(|watcher| is_other(&watcher.asker));
         self.followers.retain(|(asker, _)| is_other(asker));
         self.waiting.retain(|waiting| is_other(&waiting.asker));
         self.downs.retain(is_other);
@@ -130,11 +130,13 @@ impl Driver {
                 }
             }
             Request::Events => {
-                for unit in self.units_of(&[])? {
-                    let status = Box::new(self.status_of(unit, false));
-                    self.say(asker, &Answer::Event(SupervisorEvent::State(status)));
-                }
-                self.watchers.push(asker.clone());
+                self.follow(Watcher { asker: asker.clone(), counters: false });
+                return Ok(());
+            }
+            Request::Top => {
+                let watcher = Watcher { asker: asker.clone(), counters: true };
+                self.tell_counters(&watcher);
+                self.follow(watcher);
                 return Ok(());
             }
             Request::Wait { names, until } => {
@@ -184,10 +186,21 @@ impl Driver {
 
     fn tell_status(&mut self, names: &[String], asker: &Asker) -> Result<(), String> {
         for unit in self.units_of(names)? {
-            let status = Box::new(self.status_of(unit, !names.is_empty()));
+            let mut status = Box::new(self.status_of(unit, !names.is_empty()));
+            status.measure();
             self.say(asker, &Answer::Unit(status));
         }
         Ok(())
+    }
+
+    /// A snapshot of all, and then every transition.
+    fn follow(&mut self, watcher: Watcher) {
+        let units: Vec<UnitId> = self.machine.units().map(|(unit, _)| unit).collect();
+        for unit in units {
+            let status = Box::new(self.status_of(unit, false));
+            self.say(&watcher.asker, &Answer::Event(SupervisorEvent::State(status)));
+        }
+        self.watchers.push(watcher);
     }
 
     fn tell_recent(&mut self, units: &[UnitId], asker: &Asker) {
@@ -252,7 +265,10 @@ impl Driver {
                 removed || matches!(self.state_of(*unit), State::Running | State::Finished)
             }
             Until::Stopped => {
-                matches!(self.state_of(*unit), State::Stopped | State::Finished | State::Failed)
+                matches!(
+                    self.state_of(*unit),
+                    State::Stopped | State::Finished | State::Failed | State::Removed
+                )
             }
         })
     }

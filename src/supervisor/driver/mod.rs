@@ -2,11 +2,13 @@
 //! nothing that the machine can decide.
 
 mod asks;
+mod counters;
 mod output;
 mod pools;
 mod programs;
 mod report;
 mod signs;
+mod strays;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,6 +23,7 @@ use rustc_hash::FxHashMap;
 
 use crate::keeper::client::Client as Keeping;
 use crate::keeper::handle::{Executable, Keeper};
+use crate::sync::counters::{Count, Counters};
 use crate::sys::pidfd;
 
 use super::control::protocol::{Answer, Request};
@@ -28,10 +31,11 @@ use super::control::{Client, Listener};
 use super::logs::{LogFile, Terminal};
 use super::machine::{Action, Event, Machine, Outcome, UnitId};
 use super::specification::Specification;
-use super::status::{Deaths, SupervisorEvent};
-use output::Pipes;
+use super::status::{Deaths, State, SupervisorEvent, UnitStatus};
+use output::{Buffer, Pipes};
 use pools::Pools;
 use programs::Process;
+use report::state_in;
 use signs::Signs;
 
 const KICK: u64 = 0;
@@ -59,6 +63,14 @@ pub(crate) struct Ask {
 enum Asker {
     Client(u64),
     Handle(Sender<Answer>),
+}
+
+/// Somebody who follows what happens.
+#[derive(Clone)]
+struct Watcher {
+    asker: Asker,
+    /// It reads the counters itself.
+    counters: bool,
 }
 
 /// Somebody who waits for units.
@@ -94,8 +106,7 @@ pub(crate) struct Driver {
     next_number: u32,
     pipes: FxHashMap<UnitId, Pipes>,
     any_held_back: bool,
-    /// What pipes are read through.
-    buffer: Vec<u8>,
+    buffer: Buffer,
     /// By the program's name; `None` for one that has no file.
     files: FxHashMap<Arc<str>, Option<LogFile>>,
     signs: FxHashMap<UnitId, Signs>,
@@ -105,7 +116,8 @@ pub(crate) struct Driver {
     listener: Option<Listener>,
     clients: FxHashMap<u64, Client>,
     next_client: u64,
-    watchers: Vec<Asker>,
+    watchers: Vec<Watcher>,
+    counters: FxHashMap<UnitId, Counters>,
     followers: Vec<(Asker, Vec<UnitId>)>,
     waiting: Vec<Waiting>,
     downs: Vec<Asker>,
@@ -146,7 +158,7 @@ impl Driver {
             next_number: 0,
             pipes: FxHashMap::default(),
             any_held_back: false,
-            buffer: Vec::new(),
+            buffer: Buffer::default(),
             files: FxHashMap::default(),
             signs: FxHashMap::default(),
             commands: FxHashMap::default(),
@@ -155,6 +167,7 @@ impl Driver {
             clients: FxHashMap::default(),
             next_client: 0,
             watchers: Vec::new(),
+            counters: FxHashMap::default(),
             followers: Vec::new(),
             waiting: Vec::new(),
             downs: Vec::new(),
@@ -226,7 +239,9 @@ impl Driver {
             match action {
                 Action::Start { unit } => self.start(unit),
                 Action::Signal { unit, signal } => self.signal(unit, signal),
-                Action::Changed { unit } => self.changed(unit),
+                Action::Changed { unit, phase, stopping } => {
+                    self.changed(unit, state_in(phase, stopping));
+                }
                 Action::Tell { text } => self.note(text),
                 Action::Finish => self.finished = true,
             }
@@ -235,12 +250,23 @@ impl Driver {
         self.answer_waiting();
     }
 
-    fn changed(&mut self, unit: UnitId) {
-        if self.watchers.is_empty() {
-            return;
+    fn changed(&mut self, unit: UnitId, state: State) {
+        let restarts = self.machine.unit(unit).restarts;
+        self.counters_of(unit).set(Count::Restarts, restarts);
+        if !self.watchers.is_empty() {
+            let status = Box::new(UnitStatus { state, ..self.status_of(unit, false) });
+            self.tell_watchers(&SupervisorEvent::State(status));
         }
-        let status = Box::new(self.status_of(unit, false));
-        self.tell_watchers(&SupervisorEvent::State(status));
+        if state == State::Removed {
+            self.forget(unit);
+        }
+    }
+
+    /// Nothing is kept of a unit that is no part of the tree any more.
+    fn forget(&mut self, unit: UnitId) {
+        self.counters.remove(&unit);
+        self.pipes.remove(&unit);
+        self.deaths.remove(&unit);
     }
 
     fn note(&mut self, text: String) {
@@ -251,10 +277,16 @@ impl Driver {
     }
 
     fn tell_watchers(&mut self, event: &SupervisorEvent) {
-        let answer = Answer::Event(event.clone());
-        for asker in std::mem::take(&mut self.watchers) {
-            if self.say(&asker, &answer) {
-                self.watchers.push(asker);
+        if !self.watchers.is_empty() {
+            self.tell(&Answer::Event(event.clone()), |_| true);
+        }
+    }
+
+    /// Tells those who follow and want it.
+    fn tell(&mut self, answer: &Answer, wants: impl Fn(&Watcher) -> bool) {
+        for watcher in std::mem::take(&mut self.watchers) {
+            if !wants(&watcher) || self.say(&watcher.asker, answer) {
+                self.watchers.push(watcher);
             }
         }
     }

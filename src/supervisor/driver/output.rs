@@ -12,8 +12,24 @@ use crate::supervisor::specification::LogOptions;
 
 use super::{Driver, PIPES};
 
-/// What all pipes are read through.
-pub(super) const BUFFER: usize = 128 * 1024;
+/// How much is read at a time.
+const BUFFER: usize = 128 * 1024;
+
+/// A page.
+const ALIGNED: usize = 4096;
+
+/// What all pipes are read through. It begins with a page: the kernel copies pages from a pipe several times slower
+/// to an address that lies a few bytes behind the beginning of one, on some processors.
+#[derive(Default)]
+pub(super) struct Buffer(Vec<u8>);
+
+impl Buffer {
+    fn bytes(&mut self) -> &mut [u8] {
+        self.0.resize(BUFFER + ALIGNED, 0);
+        let begin = self.0.as_ptr().align_offset(ALIGNED).min(ALIGNED);
+        &mut self.0[begin..begin + BUFFER]
+    }
+}
 
 /// Both pipes of a unit.
 pub(super) struct Pipes {
@@ -111,11 +127,10 @@ impl Driver {
     ) {
         let Some(mut pipes) = self.pipes.remove(&unit) else { return };
         let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.resize(BUFFER, 0);
         let Pipes { sources, recent, .. } = &mut pipes;
         let source = &mut sources[which];
         let stream = source.stream;
-        read(source, &mut buffer, &mut |chunk| {
+        read(source, buffer.bytes(), &mut |chunk| {
             recent.push(stream, chunk);
             self.pass_on(unit, stream, chunk);
         });

@@ -7,7 +7,6 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use nix::sys::eventfd::EventFd;
-use rustc_hash::FxHashMap;
 use serde_json::Value;
 
 use crate::Output;
@@ -25,60 +24,134 @@ const STOCK: &str = "watertight-worker";
 /// What the threads of pools tell.
 enum News {
     Started(UnitId, Result<Arc<crate::Pool>, String>),
+    /// It cannot start workers any more.
+    Broken(UnitId, String),
     Ended(UnitId),
     Called(Asker, Result<Value, String>),
 }
 
-/// The pools that run.
+/// Where a pool is.
+enum Life {
+    /// It was asked for.
+    Starting {
+        then: Then,
+    },
+    Running(Arc<crate::Pool>),
+    /// It was told to end, by whom or why.
+    Ending(Reason),
+}
+
+/// What becomes of a pool that is being started.
+enum Then {
+    Run,
+    End(Reason),
+}
+
+/// Why a pool ends.
+enum Reason {
+    Asked,
+    Broken(String),
+}
+
+/// The pools that are alive.
 pub(super) struct Pools {
-    running: BTreeMap<UnitId, Arc<crate::Pool>>,
-    /// Asked for, with whether an end was asked for meanwhile.
-    starting: FxHashMap<UnitId, bool>,
-    sender: Sender<News>,
+    alive: BTreeMap<UnitId, Life>,
+    telling: Telling,
     received: Receiver<News>,
+}
+
+/// How threads tell the driver.
+#[derive(Clone)]
+struct Telling {
+    sender: Sender<News>,
     kick: Arc<EventFd>,
+}
+
+impl Telling {
+    fn tell(&self, news: News) {
+        // A driver that is gone needs no news.
+        let _ = self.sender.send(news);
+        let _ = self.kick.write(1);
+    }
 }
 
 impl Pools {
     pub(super) fn new(kick: Arc<EventFd>) -> Pools {
         let (sender, received) = channel();
-        Pools { running: BTreeMap::new(), starting: FxHashMap::default(), sender, received, kick }
+        Pools { alive: BTreeMap::new(), telling: Telling { sender, kick }, received }
     }
 
     /// Does on a thread what takes its time, and tells the driver what came of it.
     fn spawn(&self, work: impl FnOnce() -> News + Send + 'static) -> Result<(), String> {
-        let (sender, kick) = (self.sender.clone(), Arc::clone(&self.kick));
+        let telling = self.telling.clone();
         let thread = thread::Builder::new().name("watertight-pools".to_owned()).spawn(move || {
             crate::sys::signal::block_all_in_this_thread();
-            let _ = sender.send(work());
-            let _ = kick.write(1);
+            telling.tell(work());
         });
         thread.map(drop).map_err(|error| format!("cannot start a thread: {error}"))
+    }
+
+    /// Whether something of this pool may be there.
+    pub(super) fn is_alive(&self, unit: UnitId) -> bool {
+        self.alive.contains_key(&unit)
+    }
+
+    fn running(&self, unit: UnitId) -> Option<&Arc<crate::Pool>> {
+        match self.alive.get(&unit)? {
+            Life::Running(pool) => Some(pool),
+            Life::Starting { .. } | Life::Ending(_) => None,
+        }
     }
 }
 
 impl Driver {
     pub(super) fn start_pool(&mut self, unit: UnitId, pool: specification::Pool) -> Result<(), String> {
-        self.pools.starting.insert(unit, false);
-        self.pools.spawn(move || News::Started(unit, start(&pool).map(Arc::new)))
+        let (telling, counters) = (self.pools.telling.clone(), self.counters_of(unit));
+        let (_, stderr) = self.ends_of_pipes(unit).map_err(|error| format!("cannot make pipes: {error}"))?;
+        self.pools.spawn(move || {
+            let broken = move |reason: &str| telling.tell(News::Broken(unit, reason.to_owned()));
+            News::Started(
+                unit,
+                start(&pool, |builder| builder.counters(counters).on_break(broken).relay_to(stderr))
+                    .map(Arc::new),
+            )
+        })?;
+        self.pools.alive.insert(unit, Life::Starting { then: Then::Run });
+        Ok(())
     }
 
     /// Whether the unit is a pool; it ends then, whatever the signal is.
     pub(super) fn end_pool(&mut self, unit: UnitId) -> bool {
-        if let Some(ends) = self.pools.starting.get_mut(&unit) {
-            *ends = true;
-            return true;
+        let is_pool = self.pools.is_alive(unit);
+        if is_pool {
+            self.end_pool_for(unit, Reason::Asked);
         }
-        let Some(pool) = self.pools.running.remove(&unit) else { return false };
-        let ended = self.pools.spawn(move || {
-            pool.terminate();
-            drop(pool);
-            News::Ended(unit)
-        });
-        if ended.is_err() {
-            self.gone(unit, Death::unknown("ended".to_owned()), End::Success);
+        is_pool
+    }
+
+    fn end_pool_for(&mut self, unit: UnitId, reason: Reason) {
+        match self.pools.alive.remove(&unit) {
+            Some(Life::Starting { then: Then::Run }) => {
+                self.pools.alive.insert(unit, Life::Starting { then: Then::End(reason) });
+            }
+            Some(Life::Running(pool)) => {
+                self.pools.alive.insert(unit, Life::Ending(reason));
+                let ended = self.pools.spawn(move || {
+                    pool.terminate();
+                    // Others may hold it too, for a call that ends now.
+                    let _ = pool.join();
+                    News::Ended(unit)
+                });
+                if ended.is_err() {
+                    // The pool went with the thread that could not be.
+                    self.pool_ended(unit);
+                }
+            }
+            Some(life @ (Life::Starting { .. } | Life::Ending(_))) => {
+                self.pools.alive.insert(unit, life);
+            }
+            None => {}
         }
-        true
     }
 
     pub(super) fn hear_pools(&mut self) {
@@ -86,10 +159,11 @@ impl Driver {
             match news {
                 News::Started(unit, Ok(pool)) => self.pool_started(unit, pool),
                 News::Started(unit, Err(text)) => {
-                    self.pools.starting.remove(&unit);
+                    self.pools.alive.remove(&unit);
                     self.gone(unit, Death::unknown(text), End::Failure);
                 }
-                News::Ended(unit) => self.gone(unit, Death::unknown("ended".to_owned()), End::Success),
+                News::Broken(unit, reason) => self.end_pool_for(unit, Reason::Broken(reason)),
+                News::Ended(unit) => self.pool_ended(unit),
                 News::Called(asker, Ok(value)) => {
                     self.say(&asker, &Answer::Value(value));
                     self.end(&asker, &Answer::done());
@@ -100,14 +174,23 @@ impl Driver {
     }
 
     fn pool_started(&mut self, unit: UnitId, pool: Arc<crate::Pool>) {
-        let ends = self.pools.starting.remove(&unit).unwrap_or(false);
-        self.pools.running.insert(unit, pool);
+        let before = self.pools.alive.insert(unit, Life::Running(pool));
         self.handle(Event::Started { unit });
-        if ends {
-            self.end_pool(unit);
-        } else {
-            self.handle(Event::Ready { unit });
+        match before {
+            Some(Life::Starting { then: Then::End(reason) }) => self.end_pool_for(unit, reason),
+            _ => self.handle(Event::Ready { unit }),
         }
+    }
+
+    /// Nothing of it is left.
+    fn pool_ended(&mut self, unit: UnitId) {
+        let (how, cause, end) = match self.pools.alive.remove(&unit) {
+            Some(Life::Ending(Reason::Broken(reason))) => {
+                (format!("broke down: {reason}"), "its workers do not start", End::Failure)
+            }
+            _ => ("ended".to_owned(), "it was told to stop", End::Success),
+        };
+        self.gone(unit, Death { cause: cause.to_owned(), ..Death::unknown(how) }, end);
     }
 
     /// Runs a task on a pool; the answer comes when it is there.
@@ -118,9 +201,9 @@ impl Driver {
         input: Vec<Value>,
         asker: &Asker,
     ) -> Result<(), String> {
-        let running = self.pools.running.iter().find(|(unit, _)| *self.machine.unit(**unit).name == *name);
-        let pool =
-            running.map(|(_, pool)| Arc::clone(pool)).ok_or_else(|| format!("no pool `{name}` runs"))?;
+        let mut units = self.pools.alive.keys().filter(|unit| *self.machine.unit(**unit).name == *name);
+        let pool = units.find_map(|unit| self.pools.running(*unit)).map(Arc::clone);
+        let pool = pool.ok_or_else(|| format!("no pool `{name}` runs"))?;
         let asker = asker.clone();
         self.pools.spawn(move || News::Called(asker, call(&pool, &task, &input)))
     }
@@ -144,7 +227,10 @@ fn call(pool: &crate::Pool, task: &str, input: &[Value]) -> Result<Value, String
     serde_json::from_slice(&line).map_err(|error| error.to_string())
 }
 
-fn start(pool: &specification::Pool) -> Result<crate::Pool, String> {
+fn start(
+    pool: &specification::Pool,
+    supervised: impl FnOnce(crate::PoolBuilder) -> crate::PoolBuilder,
+) -> Result<crate::Pool, String> {
     let worker = pool.worker.clone().map_or_else(stock, Ok)?;
     let mut builder = crate::Pool::builder()
         .name(pool.name.as_str())
@@ -179,7 +265,7 @@ fn start(pool: &specification::Pool) -> Result<crate::Pool, String> {
     for (name, value) in &pool.environment {
         builder = builder.env(name, value);
     }
-    builder.start().map_err(|error| error.to_string())
+    supervised(builder).start().map_err(|error| error.to_string())
 }
 
 /// The stock worker beside this program, or on PATH.

@@ -25,12 +25,15 @@ use super::Driver;
 /// A process of a unit, from the request for it to the news of its end.
 pub(super) struct Process {
     number: u32,
+    /// What its environment bears, and that of all its descendants.
+    pub(super) mark: String,
     pub(super) pid: Option<u32>,
     process: Option<OwnedFd>,
     pub(super) since: Instant,
     /// The last signal that this supervisor sent.
     sent: Option<Signal>,
-    strays: (u32, Vec<u32>),
+    /// How many it left outside of its group that were killed, and whom besides.
+    pub(super) strays: (u32, Vec<u32>),
 }
 
 impl Driver {
@@ -39,6 +42,7 @@ impl Driver {
         let number = self.next_number;
         let process = Process {
             number,
+            mark: String::new(),
             pid: None,
             process: None,
             since: Instant::now(),
@@ -64,6 +68,9 @@ impl Driver {
             self.ends_of_pipes(unit).map_err(|error| format!("cannot make pipes: {error}"))?;
         let null = File::open("/dev/null").map_err(|error| format!("cannot open /dev/null: {error}"))?;
         let mut launch = self.launch(&program, unit, number)?;
+        if let Some(process) = self.processes.get_mut(&unit) {
+            process.mark.clone_from(&launch.mark);
+        }
         let user = launch.credentials.as_ref().map(|credentials| credentials.user);
         let equipment = self.equip(unit, &program, user);
         let equipment = equipment.map_err(|error| format!("cannot make a pipe or socket: {error}"))?;
@@ -200,7 +207,9 @@ impl Driver {
         death.generation = self.machine.unit(unit).generation;
         death.pid = process.pid;
         death.uptime_ms = super::milliseconds(process.since.elapsed());
-        death.cause = cause(&death, process.sent, stopping);
+        if death.cause.is_empty() {
+            death.cause = cause(&death, process.sent, stopping);
+        }
         (death.strays_killed, death.strays_left) = process.strays;
         let actions = self.machine.handle(Event::Ended { unit, end }, Instant::now());
         self.record(unit, death, stopping);
@@ -220,7 +229,9 @@ impl Driver {
         let _ = self.events.delete(keeping.keeper().process());
         self.note(format!("the keeper (process {}) died, and its programs with it", keeping.keeper().pid()));
         self.commands.clear();
-        let units: Vec<UnitId> = self.processes.keys().copied().collect();
+        // A pool has a keeper of its own, and sees to itself.
+        let units: Vec<UnitId> =
+            self.processes.keys().copied().filter(|unit| !self.pools.is_alive(*unit)).collect();
         for unit in &units {
             let process = self.processes.get_mut(unit).and_then(|process| process.process.take());
             if let Some(process) = process {
@@ -229,6 +240,7 @@ impl Driver {
                 let _ = pidfd::wait_for_end(process.as_fd(), Some(Duration::from_secs(1)));
             }
         }
+        self.end_strays(&units);
         for unit in units {
             self.gone(unit, Death::unknown("lost: the keeper died".to_owned()), End::Failure);
         }

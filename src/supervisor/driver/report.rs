@@ -5,29 +5,21 @@ use std::time::Instant;
 use crate::supervisor::machine::{Phase, UnitId};
 use crate::supervisor::policy::End;
 use crate::supervisor::status::{Death, State, SupervisorEvent, UnitStatus};
-use crate::sys::procfs;
+use crate::sync::counters::Counters;
 
 use super::{Driver, milliseconds, output};
 
 impl Driver {
     pub(super) fn state_of(&self, unit: UnitId) -> State {
         let unit = self.machine.unit(unit);
-        match unit.phase {
-            _ if unit.is_stopping() => State::Stopping,
-            Phase::Stopped | Phase::Removed => State::Stopped,
-            Phase::Waiting { .. } => State::Waiting,
-            Phase::Starting | Phase::Running { ready: None, .. } => State::Starting,
-            Phase::Running { ready: Some(_), .. } => State::Running,
-            Phase::Finished { end: End::Success } => State::Finished,
-            Phase::Finished { end: End::Failure } => State::Failed,
-        }
+        state_in(unit.phase, unit.is_stopping())
     }
 
     pub(super) fn status_of(&self, unit: UnitId, whole: bool) -> UnitStatus {
         let (id, unit) = (unit, self.machine.unit(unit));
         let process = self.processes.get(&id);
         let pid = process.and_then(|process| process.pid);
-        let usage = pid.and_then(procfs::usage);
+        let runs = matches!(unit.phase, Phase::Running { .. });
         let deaths = self.deaths.get(&id);
         let waits = matches!(unit.phase, Phase::Waiting { .. });
         let missing = self.machine.missing(id).filter(|_| waits);
@@ -35,14 +27,17 @@ impl Driver {
             name: unit.label(),
             state: self.state_of(id),
             pid,
-            uptime_ms: process.filter(|_| pid.is_some()).map(|process| milliseconds(process.since.elapsed())),
+            uptime_ms: process.filter(|_| runs).map(|process| milliseconds(process.since.elapsed())),
             starts: unit.generation,
             restarts: unit.restarts,
             says: self.signs.get(&id).and_then(|signs| signs.status.clone()),
             waits_for: missing.map(|(name, condition)| format!("{name} ({condition:?})").to_lowercase()),
             next_start_ms: self.next_start(id),
-            rss: usage.map(|usage| usage.rss),
-            cpu_ms: usage.map(|usage| milliseconds(usage.cpu)),
+            rss: None,
+            cpu_ms: None,
+            heartbeat_ms: self.heartbeat_of(id).filter(|_| pid.is_some()),
+            tasks: self.tasks_of(id),
+            workers: self.counters.get(&id).map(Counters::workers).unwrap_or_default(),
             last_exit: deaths.and_then(|deaths| deaths.newest()).map(|death| death.how.clone()),
             deaths: deaths.filter(|_| whole).map(|deaths| deaths.all()).unwrap_or_default(),
             stderr: deaths.filter(|_| whole).map(|deaths| deaths.stderr.clone()).unwrap_or_default(),
@@ -84,5 +79,19 @@ impl Driver {
         }
         self.tell_watchers(&SupervisorEvent::Death { name: label, death: Box::new(death.clone()) });
         self.deaths.entry(unit).or_default().add(death, tail);
+    }
+}
+
+/// What a phase is called.
+pub(super) fn state_in(phase: Phase, stopping: bool) -> State {
+    match phase {
+        _ if stopping => State::Stopping,
+        Phase::Stopped => State::Stopped,
+        Phase::Removed => State::Removed,
+        Phase::Waiting { .. } => State::Waiting,
+        Phase::Starting | Phase::Running { ready: None, .. } => State::Starting,
+        Phase::Running { ready: Some(_), .. } => State::Running,
+        Phase::Finished { end: End::Success } => State::Finished,
+        Phase::Finished { end: End::Failure } => State::Failed,
     }
 }

@@ -162,7 +162,10 @@ impl Driver {
     fn take_notice(&mut self, unit: UnitId, notice: Notice) {
         match notice {
             Notice::Ready if self.readiness_of(unit) == Some(&Readiness::Notify) => self.is_ready(unit),
-            Notice::Alive => self.handle(Event::Heartbeat { unit }),
+            Notice::Alive => {
+                self.count_heartbeat(unit);
+                self.handle(Event::Heartbeat { unit });
+            }
             Notice::Hung => self.signal(unit, Signal::SIGKILL),
             Notice::Status(text) => self.says(unit, text),
             Notice::Reloading => self.says(unit, "reloading".to_owned()),
@@ -174,7 +177,7 @@ impl Driver {
     fn says(&mut self, unit: UnitId, text: String) {
         if let Some(signs) = self.signs.get_mut(&unit) {
             signs.status = Some(text);
-            self.changed(unit);
+            self.changed(unit, self.state_of(unit));
         }
     }
 

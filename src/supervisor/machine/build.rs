@@ -111,7 +111,7 @@ impl Machine {
             group: 0,
             dependencies: Vec::new(),
         });
-        self.actions.push(Action::Changed { unit: self.units.len() - 1 });
+        self.tell_change(self.units.len() - 1);
         self.units.len() - 1
     }
 
@@ -226,7 +226,7 @@ impl Machine {
 }
 
 impl Unit {
-    fn is_leaving_for_good(&self) -> bool {
+    pub(super) fn is_leaving_for_good(&self) -> bool {
         self.leaving.as_ref().is_some_and(|leaving| leaving.then == Then::Remove)
     }
 }

@@ -190,9 +190,11 @@ pub(crate) enum Action {
         unit: UnitId,
         signal: Signal,
     },
-    /// The unit's phase is another.
+    /// The unit is in another phase, or is to end.
     Changed {
         unit: UnitId,
+        phase: Phase,
+        stopping: bool,
     },
     /// Why something happens, for people.
     Tell {
@@ -294,7 +296,14 @@ impl Machine {
 
     fn set_phase(&mut self, unit: UnitId, phase: Phase) {
         self.units[unit].phase = phase;
-        self.actions.push(Action::Changed { unit });
+        self.tell_change(unit);
+    }
+
+    /// As it is now: before the driver hears of it, more may change.
+    fn tell_change(&mut self, unit: UnitId) {
+        let Unit { phase, .. } = self.units[unit];
+        let stopping = self.units[unit].is_stopping();
+        self.actions.push(Action::Changed { unit, phase, stopping });
     }
 
     /// A number from 0 to 1 for jitter.

@@ -34,7 +34,7 @@ impl Machine {
             if let Some(leaving) = &mut self.units[unit].leaving {
                 leaving.ladder = Some(Ladder { steps, next: None });
             }
-            self.actions.push(Action::Changed { unit });
+            self.tell_change(unit);
             self.climb(unit, now);
         }
     }
@@ -104,9 +104,15 @@ impl Machine {
         if self.outcome.is_some() {
             return;
         }
+        let leaving: Vec<UnitId> =
+            (0..self.units.len()).filter(|unit| self.units[*unit].is_leaving_for_good()).collect();
         for unit in 0..self.units.len() {
             let Phase::Waiting { until } = self.units[unit].phase else { continue };
             if until.is_some_and(|until| until > now) || self.is_gathered(unit) {
+                continue;
+            }
+            // A copy of its name and number that was given up may still be there.
+            if leaving.iter().any(|other| self.units[*other].is_same_copy(&self.units[unit])) {
                 continue;
             }
             if self.missing(unit).is_some() {
@@ -224,6 +230,10 @@ impl Unit {
             1 => self.name.to_string(),
             replica => format!("{}.{replica}", self.name),
         }
+    }
+
+    fn is_same_copy(&self, other: &Unit) -> bool {
+        self.name == other.name && self.replica == other.replica
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

@@ -67,6 +67,9 @@ impl World {
                 Action::Start { unit } => {
                     let before = self.alive.insert(unit, self.machine.unit(unit).generation);
                     assert_eq!(before, None, "two generations of {}", self.machine.unit(unit).label());
+                    let label = |unit: &UnitId| self.machine.unit(*unit).label();
+                    let same = self.alive.keys().filter(|other| label(other) == label(&unit)).count();
+                    assert_eq!(same, 1, "two of {}", label(&unit));
                     self.starts.push((unit, self.now));
                 }
                 Action::Signal { unit, signal } => {
@@ -419,4 +422,17 @@ fn scaling_starts_and_stops_the_last_copies() {
     let actions = world.machine.scale("web", 1, world.now);
     world.act(actions);
     assert_eq!(world.signalled(), terms(&["web.3", "web.2"]));
+}
+
+#[test]
+fn a_copy_that_is_wanted_again_waits_for_the_end_of_the_one_before() {
+    let mut world = World::new(specification(vec![program("web")]));
+    for replicas in [2, 1, 2] {
+        let actions = world.machine.scale("web", replicas, world.now);
+        world.act(actions);
+        world.start_all();
+    }
+    assert_eq!(world.starts.len(), 2, "the one before has not ended");
+    world.end_unit(1, End::Success);
+    assert_eq!(world.starts.len(), 3);
 }

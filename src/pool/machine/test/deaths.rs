@@ -170,6 +170,38 @@ fn an_item_at_which_worker_after_worker_dies_unbegun_is_ended() {
 }
 
 #[test]
+fn an_item_that_ends_workers_as_if_they_were_not_ready_is_given_to_one_that_has_answered() {
+    let mut bench = Bench::new(config(1));
+    bench.submit(batch(1, 1));
+    let mut deaths = 0;
+    let is_end = |action: &Action| *action == deliver(1, 0, 1, Verdict::AsTold);
+    loop {
+        bench.not_started(0);
+        assert_eq!(bench.tick(), [Action::Start { slot: 0 }], "it is given nothing before it has answered");
+        assert_eq!(bench.tell(Event::Initialized { slot: 0 }), [send(0, 1, 0..1)]);
+        deaths += 2;
+        if has(&bench.died(0, false, true), is_end) {
+            break;
+        }
+        assert_eq!(bench.tick(), [Action::Start { slot: 0 }, send(0, 1, 0..1)]);
+    }
+    assert_eq!(deaths, 6);
+    assert!(bench.machine.broken().is_none());
+}
+
+#[test]
+fn an_item_that_ends_workers_with_merits_is_ended_too() {
+    let mut bench = Bench::new(config(1));
+    bench.submit(batch(1, 1));
+    let is_end = |action: &Action| *action == deliver(1, 0, 1, Verdict::AsTold);
+    for death in 1..=9 {
+        // Something else came before it, and was done.
+        bench.machine.workers[0].proven = true;
+        assert_eq!(has(&bench.later(SECOND).died(0, false, true), is_end), death == 9, "{death}");
+    }
+}
+
+#[test]
 fn nothing_is_remembered_of_a_suspect_that_succeeded() {
     let mut bench = Bench::new(config(1));
     bench.submit(batch(1, 1));

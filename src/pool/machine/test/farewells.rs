@@ -24,6 +24,7 @@ fn a_pool_is_not_finished_while_a_task_waits_for_a_worker_that_comes_later() {
     bench.not_started(0);
     assert!(!bench.machine.is_finished(), "its only worker is started again in a while");
     bench.tick();
+    bench.tell(Event::Initialized { slot: 0 });
     bench.settled(0, 1);
     bench.died(0, false, true);
     assert!(bench.machine.is_finished());
@@ -50,7 +51,7 @@ fn a_worker_that_is_due_when_nothing_is_left_is_not_started() {
     let mut bench = Bench::new(config(2));
     bench.not_started(1);
     bench.tell(Event::Close);
-    assert_eq!(bench.machine.wake_at(), None);
+    assert_eq!(bench.machine.wake_at(), Some(bench.now + 5 * SECOND), "only the other one's exit is awaited");
     bench.died(0, false, true);
     assert!(bench.machine.is_finished());
 }
@@ -72,6 +73,40 @@ fn terminating_ends_everything_at_once() {
     assert!(!has(&actions, |action| *action == Action::Kill { slot: 1 }), "it has no process");
     assert_eq!(bench.crashed(0), [], "nobody is replaced");
     assert!(bench.machine.is_finished());
+}
+
+#[test]
+fn a_worker_that_does_not_exit_is_killed() {
+    let mut bench = Bench::new(config(1));
+    bench.submit(batch(1, 1));
+    bench.tell(Event::Close);
+    assert_eq!(bench.machine.wake_at(), None, "a task may take its time");
+    bench.later(SECOND).settled(0, 1);
+    assert_eq!(bench.machine.take_earliest(), Some(bench.now + 5 * SECOND));
+    assert_eq!(bench.tick(), [Action::Kill { slot: 0 }]);
+    assert_eq!(bench.machine.wake_at(), None);
+    assert_eq!(bench.died(0, false, true), []);
+    assert!(bench.machine.is_finished());
+}
+
+#[test]
+fn a_worker_that_is_used_up_and_does_not_exit_is_replaced() {
+    let mut bench = Bench::new(Config { max_tasks_per_worker: Some(1), grace: 9 * SECOND, ..config(1) });
+    bench.submit(batch(1, 2));
+    assert!(has(&bench.settled(0, 1), |action| *action == Action::Retire { slot: 0 }));
+    assert_eq!(bench.machine.wake_at(), Some(bench.now + 9 * SECOND));
+    assert_eq!(bench.tick(), [Action::Kill { slot: 0 }]);
+    assert!(has(&bench.died(0, false, true), |action| matches!(action, Action::Send { slot: 0, .. })));
+}
+
+#[test]
+fn an_initializer_may_take_its_time_although_its_worker_is_to_go() {
+    let mut bench = Bench::new(Config { initializer: true, ..config(2) });
+    bench.tell(Event::Resize { workers: 1 });
+    assert_eq!(bench.machine.wake_at(), None);
+    bench.tell(Event::Initialized { slot: 1 });
+    assert_eq!(bench.machine.wake_at(), Some(bench.now + 5 * SECOND));
+    assert!(has(&bench.tick(), |action| *action == Action::Kill { slot: 1 }));
 }
 
 #[test]

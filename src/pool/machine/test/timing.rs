@@ -175,3 +175,16 @@ fn a_worker_that_begins_nothing_is_replaced() {
     bench.died(0, false, true);
     assert_eq!((bench.machine.queued(), bench.machine.in_flight()), (0, 1), "its task is with the next one");
 }
+
+#[test]
+fn a_task_that_no_worker_begins_in_time_is_ended() {
+    let mut bench = Bench::new(config(1));
+    bench.submit(timed(1, 1, 2 * SECOND));
+    for round in 1..=3 {
+        assert_eq!(bench.tick(), [Action::TakeBack { slot: 0 }]);
+        let actions = bench.took_back(0, 1);
+        let ended = deliver(1, 0, 1, Verdict::TimedOut(2 * SECOND));
+        assert_eq!(has(&actions, |action| *action == ended), round == 3, "{round}: {actions:?}");
+        bench.later(SECOND).died(0, false, true);
+    }
+}

@@ -73,7 +73,7 @@ impl World {
         });
         let lane: VecDeque<Task> = tasks.collect();
         let given = lane.len() as u64;
-        let initializing = self.config.initializer;
+        let initializing = self.config.initializer || self.machine.is_doubtful(slot);
         self.processes[slot] = Some(Process { lane, initializing, given, ..Process::default() });
     }
 

@@ -14,6 +14,8 @@ pub(crate) mod host_end;
 pub(crate) mod lane;
 pub(crate) mod layout;
 pub(crate) mod patience;
+#[path = "../../../../src/link/reading.rs"]
+pub(crate) mod reading;
 #[path = "../../../../src/link/ring.rs"]
 pub(crate) mod ring;
 #[path = "../../../../src/link/stream.rs"]

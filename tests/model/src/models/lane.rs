@@ -94,8 +94,7 @@ impl Host {
 fn work(lane: &Lane, doorbell: Doorbell, retiring: &AtomicBool, answer: usize) -> u32 {
     let (mut end, mut done) = (WorkerEnd::new(lane, doorbell), 0);
     while end.next(retiring).expect("the host is honest") {
-        let (number, _) = end.task();
-        end.respond(number, UpKind::Value, &mut vec![7; answer], &mut Vec::new(), None)
+        end.respond(end.number(), UpKind::Value, &mut vec![7; answer], &mut Vec::new(), None)
             .expect("the host is honest");
         done += 1;
     }

@@ -1,0 +1,68 @@
+//! Who is left of programs whose keeper was killed, and so cannot end them.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use crate::keeper::programs::marks_of;
+use crate::supervisor::machine::UnitId;
+use crate::sys::pidfd::{self, Scope};
+use crate::sys::procfs;
+use crate::sys::signal::Signal;
+
+use super::Driver;
+
+/// How long those that were killed may take to be gone, each time.
+const LONGEST_END: Duration = Duration::from_secs(1);
+
+/// How often to look whether somebody came to be meanwhile.
+const ROUNDS: usize = 8;
+
+impl Driver {
+    /// Ends what these units left outside of their groups.
+    pub(super) fn end_strays(&mut self, units: &[UnitId]) {
+        let mark = |unit| self.processes.get(unit).map(|process| process.mark.clone());
+        let marks: Vec<String> = units.iter().filter_map(mark).filter(|mark| !mark.is_empty()).collect();
+        let counts = kill_marked(&marks);
+        for unit in units {
+            if let Some(process) = self.processes.get_mut(unit) {
+                process.strays.0 += counts.get(&process.mark).copied().unwrap_or(0);
+            }
+        }
+    }
+}
+
+/// Kills all processes that bear one of these marks, and says how many there were of each.
+fn kill_marked(marks: &[String]) -> BTreeMap<String, u32> {
+    let mut counts = BTreeMap::new();
+    for _ in 0..ROUNDS {
+        let found: Vec<(i32, String)> = procfs::entries()
+            .filter(|entry| entry.state != 'Z')
+            .filter_map(|entry| bearer(entry, marks))
+            .collect();
+        if found.is_empty() {
+            break;
+        }
+        for (pid, mark) in found {
+            if kill(pid, &mark) {
+                *counts.entry(mark).or_default() += 1;
+            }
+        }
+    }
+    counts
+}
+
+fn bearer(entry: procfs::Entry, marks: &[String]) -> Option<(i32, String)> {
+    let pid = entry.pid.as_raw();
+    let mark = marks_of(pid).into_iter().find(|mark| marks.contains(mark))?;
+    Some((pid, mark))
+}
+
+/// Kills a process if it is still the one that bears the mark, and waits for its end.
+fn kill(pid: i32, mark: &String) -> bool {
+    let Ok(process) = pidfd::open(nix::unistd::Pid::from_raw(pid)) else { return false };
+    let killed = marks_of(pid).contains(mark)
+        && pidfd::send_signal(process.as_fd(), Signal::SIGKILL, Scope::Process).is_ok();
+    let _ = killed && pidfd::wait_for_end(process.as_fd(), Some(LONGEST_END)).unwrap_or(false);
+    killed
+}
