@@ -1,27 +1,15 @@
 //! Locks, from the outside: their death, their circles, Python's promises.
 
+#[path = "support/waiting.rs"]
+mod waiting;
+
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use waiting::{LONG, until, until_waiting};
 use watertight::sync::{Atomic, Lock, LockError, RLock, waiters};
 use watertight::{Process, Signal, Value};
-
-/// Longer than any test may take; a wait that ends before shows what was promised.
-const LONG: Duration = Duration::from_secs(50);
-
-/// Waits until `reached` says so, without a guess how long that takes: others are given the processor.
-fn until(mut reached: impl FnMut() -> bool) {
-    while !reached() {
-        std::thread::yield_now();
-    }
-}
-
-/// Waits until that many threads wait for something.
-fn until_waiting(count: usize, name: &str) {
-    let name = format!("`{name}`");
-    until(|| waiters().unwrap().iter().filter(|waiter| waiter.object == name).count() >= count);
-}
 
 #[watertight::test]
 fn a_lock_is_taken_once_and_given_up_with_its_guard() {

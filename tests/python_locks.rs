@@ -1,26 +1,14 @@
 //! What Python's tests promise of semaphores, conditions, events and barriers, and what they leave out: deaths.
 
+#[path = "support/waiting.rs"]
+mod waiting;
+
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use watertight::sync::{
-    Atomic, Barrier, BarrierError, BoundedSemaphore, Condition, Event, Lock, Semaphore, waiters,
-};
+use waiting::{LONG, SHORT, until, until_waiting};
+use watertight::sync::{Atomic, Barrier, BarrierError, BoundedSemaphore, Condition, Event, Lock, Semaphore};
 use watertight::{Process, ProcessHandle, Value};
-
-const LONG: Duration = Duration::from_secs(50);
-const SHORT: Duration = Duration::from_millis(1);
-
-fn until(mut reached: impl FnMut() -> bool) {
-    while !reached() {
-        std::thread::yield_now();
-    }
-}
-
-fn until_waiting(count: usize, name: &str) {
-    let name = format!("`{name}`");
-    until(|| waiters().unwrap().iter().filter(|waiter| waiter.object == name).count() >= count);
-}
 
 #[watertight::test]
 fn a_semaphore_counts_down_and_up_and_beyond() {

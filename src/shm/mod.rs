@@ -6,8 +6,8 @@
 //! process.
 //!
 //! Invariant: no word in a segment is believed. Handles are checked against the segment as it is, offsets
-//! against its real length, and a process that scribbles over a segment breaks what was shared with it and
-//! nothing else.
+//! against its real length. Small objects of one maker share segments, so a process that writes wildly there can
+//! spoil the contents of neighbours too; it makes nobody read or write anywhere else.
 
 mod allocator;
 mod arena;

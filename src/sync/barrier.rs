@@ -33,7 +33,8 @@ const REMEMBERED: u64 = 64;
 /// A number of parties that wait for each other, round after round.
 ///
 /// If a process that has a handle on it dies, the barrier is broken at once: everybody who waits gets the
-/// error, until somebody calls [`reset`](Barrier::reset).
+/// error, until somebody calls [`reset`](Barrier::reset). How a round ended is so for all who waited in it,
+/// whatever comes next; whoever arrives while the action runs is in the next round.
 ///
 /// ```
 /// use watertight::{Process, sync::Barrier};

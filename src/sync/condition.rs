@@ -54,7 +54,8 @@ const NOTIFIED: u64 = 1 << 31;
 /// }
 /// ```
 ///
-/// What is waited for here is no lock, so a wait that nobody will ever end is not found as a circle.
+/// What is waited for here is no lock, so a wait that nobody will ever end is not found as a circle. At most 128
+/// threads can wait at a time; one more gets [`LockError::TooManyWaiters`].
 pub struct Condition {
     shared: Shared,
 }

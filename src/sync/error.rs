@@ -15,7 +15,8 @@ pub enum LockError {
     /// This wait would have closed a circle of waits.
     #[error(transparent)]
     Deadlock(Box<Deadlock>),
-    /// More threads than a tree of processes has room for use locks.
+    /// 2046 threads of this tree of processes use locks already: all there is room for. A thread's place is free
+    /// again when it ends.
     #[error("too many threads use locks in this tree of processes")]
     TooManyThreads,
     /// One thread has taken an `RLock` four thousand million times.
@@ -24,8 +25,9 @@ pub enum LockError {
     /// The part belongs to an earlier division of its array.
     #[error("the array has been divided anew, and this part is none of it any more")]
     StalePart,
-    /// More wait for one object than it has room for.
-    #[error("too many threads wait for one shared object")]
+    /// More use one object than it has room for: 128 threads wait for the condition, or 256 own permits of the
+    /// semaphore.
+    #[error("too many threads use one shared object")]
     TooManyWaiters,
 }
 

@@ -11,6 +11,17 @@
 //! [`Deadlock`] error at once. Waits with a time-out are never refused, and waits for anything but locks (for
 //! a process, a result, a condition, a semaphore) are not seen.
 //!
+//! **Room** is made once, so that nothing has to grow while others look:
+//!
+//! | what | at most | beyond that |
+//! |---|---|---|
+//! | processes of a tree that use shared objects, or objects of one segment | 512 at a time | an [`Error`](crate::Error) when one is made, a decoding error when a handle arrives |
+//! | threads of a tree that use locks | 2046 at a time | [`LockError::TooManyThreads`] |
+//! | waiters of a [`Condition`] | 128 at a time | [`LockError::TooManyWaiters`], with the lock still held |
+//! | threads that own permits of a [`Semaphore`] | 256 at a time | [`LockError::TooManyWaiters`], with no permit taken |
+//! | parts of an [`Array`] | 64 | an [`Error`](crate::Error) of [`Array::chunks`] |
+//! | source lines that are named in errors | 1023 of a tree | `at` and `taken_at` are absent |
+//!
 //! **Outside of watertight's own ways** (a file, a socket of yours), a handle keeps nothing alive: the sender
 //! has to keep its own until the other side has opened it.
 

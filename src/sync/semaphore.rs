@@ -30,6 +30,8 @@ const WORDS: usize = OWNERS + MOST_OWNERS;
 /// the death of its owner. A permit that is [forgotten](Permit::forget) belongs to nobody;
 /// [`release`](Semaphore::release) makes permits, from whatever process.
 ///
+/// At most 256 threads can own permits at a time; one more gets [`LockError::TooManyWaiters`].
+///
 /// ```
 /// # fn main() -> watertight::Result<()> {
 /// let seats = watertight::sync::Semaphore::new(2)?;
@@ -76,7 +78,8 @@ macro_rules! semaphore {
             /// Takes a permit, waiting until there is one.
             ///
             /// # Errors
-            /// [`LockError`], but neither a dead holder nor a circle.
+            /// [`LockError::TooManyWaiters`] if 256 threads own permits already;
+            /// [`LockError::TooManyThreads`]. Neither a dead holder nor a circle is one.
             #[track_caller]
             pub fn acquire(&self) -> Result<Permit<'_>, LockError> {
                 let location = Location::caller();

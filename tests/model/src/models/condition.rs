@@ -69,7 +69,7 @@ pub fn under_the_lock() -> usize {
 
 /// Two wait, and one is notified; one of them dies after any number of steps.
 pub fn a_waiter_dies_anywhere() -> usize {
-    explore_deaths(1, 2, |steps| {
+    explore_deaths(1, 5, |steps| {
         let place = Place::new();
         let victim = process(2, &place, move |place| {
             let mut woken = false;

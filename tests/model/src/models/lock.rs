@@ -114,7 +114,7 @@ pub fn a_holder_dies_anywhere() -> usize {
 
 /// One of two waiters dies after any number of steps.
 pub fn a_waiter_dies_anywhere() -> usize {
-    explore_deaths(2, 1, |steps| {
+    explore_deaths(2, 3, |steps| {
         let guarded = Guarded::new();
         let guard = guarded.lock.lock().expect("nobody else is there");
         let waiter =

@@ -1,0 +1,25 @@
+//! Waiting for others without a guess how long they take.
+#![allow(dead_code, unreachable_pub, reason = "a module of several tests, each of which uses a part")]
+
+use std::time::Duration;
+
+use watertight::sync::waiters;
+
+/// Longer than any test may take; a wait that ends before shows what was promised.
+pub const LONG: Duration = Duration::from_secs(50);
+
+/// As long as somebody waits for what does not come.
+pub const SHORT: Duration = Duration::from_millis(1);
+
+/// Waits until `reached` says so; others are given the processor.
+pub fn until(mut reached: impl FnMut() -> bool) {
+    while !reached() {
+        std::thread::yield_now();
+    }
+}
+
+/// Waits until that many threads wait for something of that name.
+pub fn until_waiting(count: usize, name: &str) {
+    let name = format!("`{name}`");
+    until(|| waiters().unwrap().iter().filter(|waiter| waiter.object == name).count() >= count);
+}
