@@ -76,6 +76,8 @@ impl Keeper {
                 Ok(Some(Box::new(Inheritance { launch, descriptors, server })))
             }
             Fork::Parent(pid) => {
+                // Should the worker wait for this processor, it goes first: nothing that follows is urgent.
+                std::thread::yield_now();
                 // Both sides set it, so that it is set whoever runs first.
                 let _ = nix::unistd::setpgid(pid, pid);
                 let (setup, folder) = (None, None);

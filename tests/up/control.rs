@@ -59,6 +59,7 @@ fn copies_come_and_go_with_the_scale() {
 fn a_reload_restarts_what_changed_and_leaves_the_rest_alone() {
     let mut up = Up::start(&format!("{NAP}[program.other]\ncommand = [\"sleep\", \"2000\"]\n"));
     socket(&mut up);
+    assert_eq!(up.run(&["wait", "other", "--timeout", "20s"]).code, Some(0));
     let (nap, other) = (up.pid("nap"), up.pid("other"));
     configure(up.folder.path(), &format!("{NAP}[program.other]\ncommand = [\"sleep\", \"3000\"]\n"));
     assert_eq!(up.run(&["reload"]).code, Some(0));

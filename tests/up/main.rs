@@ -100,8 +100,11 @@ impl Up {
         serde_json::from_str(ran.stdout.lines().next().unwrap_or_else(|| panic!("{ran:?}"))).unwrap()
     }
 
+    /// Once it runs: what it writes may be there before the news of its start.
     fn pid(&self, name: &str) -> u32 {
-        self.status(name)["pid"].as_u64().unwrap_or_else(|| panic!("{name} does not run")) as u32
+        let pid = || self.status(name)["pid"].as_u64();
+        common::until(|| pid().is_some());
+        pid().unwrap_or_else(|| panic!("{name} does not run any more")) as u32
     }
 
     fn signal(&self, signal: i32) {
