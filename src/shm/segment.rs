@@ -264,10 +264,11 @@ impl Segment {
     /// One process settles one dead user: it first puts itself in its place. Should it die over that, the
     /// next one takes it from there.
     pub(crate) fn settle(&self) {
+        // Asked for once: it costs a call into the kernel, and barriers settle each round.
+        let claim = SETTLING | User::own().to_word();
         for index in (0..MAX_USERS).filter(|index| *index != self.user) {
             let entry = self.user_at(index);
             let word = entry.load(Ordering::Acquire);
-            let claim = SETTLING | User::own().to_word();
             let ended = User::from_word(word & !SETTLING).is_some_and(|user| !user.is_alive());
             if ended && entry.compare_exchange(word, claim, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
                 self.starts().for_each(|offset| object::give_back(self, offset, index));
