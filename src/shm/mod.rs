@@ -11,6 +11,7 @@
 
 mod allocator;
 mod arena;
+pub(crate) mod mapped;
 pub(crate) mod name;
 pub(crate) mod object;
 mod public;

@@ -15,6 +15,7 @@ use crate::primitive::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::named::{Named, Window};
 
 use super::allocator::{Allocator, LINE};
+use super::mapped::mapped;
 use super::name::{self, AT_GUARD, GUARD, SegmentId};
 use super::object::{self, Object};
 use super::user::User;
@@ -81,13 +82,6 @@ pub(crate) struct Segment {
     allocator: Option<Mutex<Allocator>>,
 }
 
-/// The segments that this process has mapped.
-static MAPPED: Mutex<Option<FxHashMap<SegmentId, Weak<Segment>>>> = Mutex::new(None);
-
-fn mapped() -> MutexGuard<'static, Option<FxHashMap<SegmentId, Weak<Segment>>>> {
-    MAPPED.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Segment {
     /// Makes a segment with room for `bytes` bytes of objects, which only this process fills.
     pub(crate) fn create(tree: SegmentId, bytes: usize) -> io::Result<Arc<Segment>> {
@@ -98,21 +92,23 @@ impl Segment {
         let allocator = Some(Mutex::new(Allocator::new(DATA, total)));
         let memory = Arc::new(memory);
         let segment = Arc::new(Segment { id, tree, memory, user, objects: Mutex::default(), allocator });
-        mapped().get_or_insert_default().insert(id, Arc::downgrade(&segment));
+        mapped().enter(id, &segment);
         Ok(segment)
     }
 
     /// The segment of that identity, mapped if this process has not yet.
     pub(crate) fn open(id: SegmentId) -> Result<Arc<Segment>, OpenError> {
         let mut mapped = mapped();
-        let known = mapped.get_or_insert_default();
-        if let Some(segment) = known.get(&id).and_then(Weak::upgrade) {
+        if let Some(segment) = mapped.find(id) {
             return Ok(segment);
         }
-        let memory = Named::open(&id.name())?;
+        let memory = match mapped.wake(id) {
+            Some(memory) => memory,
+            None => Arc::new(Named::open(&id.name())?),
+        };
         let tree = check(&memory, id)?;
         let segment = Arc::new(Segment::enter(id, tree, memory)?);
-        known.insert(id, Arc::downgrade(&segment));
+        mapped.enter(id, &segment);
         Ok(segment)
     }
 
@@ -122,7 +118,7 @@ impl Segment {
             match Named::open(&id.name()) {
                 Ok(memory) => {
                     check(&memory, id)?;
-                    return Segment::enter(id, id, memory);
+                    return Segment::enter(id, id, Arc::new(memory));
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error.into()),
@@ -148,8 +144,8 @@ impl Segment {
     }
 
     /// Enters this process into the table of users.
-    fn enter(id: SegmentId, tree: SegmentId, memory: Named) -> Result<Segment, OpenError> {
-        let (objects, memory) = (Mutex::default(), Arc::new(memory));
+    fn enter(id: SegmentId, tree: SegmentId, memory: Arc<Named>) -> Result<Segment, OpenError> {
+        let objects = Mutex::default();
         let mut segment = Segment { id, tree, memory, user: MAX_USERS, objects, allocator: None };
         let place = segment.take_place().or_else(|| {
             segment.settle();
@@ -279,16 +275,12 @@ impl Segment {
 
 impl Drop for Segment {
     fn drop(&mut self) {
-        let mut mapped = mapped();
-        if let Some(known) = mapped.as_mut() {
-            // Somebody may have mapped it anew meanwhile.
-            if known.get(&self.id).is_some_and(|segment| segment.strong_count() == 0) {
-                known.remove(&self.id);
-            }
+        // It never got a place, and whoever opens it holds the table of what is mapped.
+        if self.user == MAX_USERS {
+            return;
         }
-        if self.user < MAX_USERS {
-            self.user_at(self.user).store(0, Ordering::Release);
-        }
+        self.user_at(self.user).store(0, Ordering::Release);
+        mapped().leave(self.id, &self.memory);
     }
 }
 
@@ -330,4 +322,21 @@ fn check(memory: &Named, id: SegmentId) -> Result<SegmentId, OpenError> {
     }
     let (pid, number) = (word(AT_TREE_PID).unwrap_or(0), word(AT_TREE_NUMBER).unwrap_or(0));
     Ok(SegmentId { pid: pid as u32, number })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_with_too_many_users_is_an_error() {
+        let segment = Segment::create(SegmentId::new(), 4096).unwrap();
+        // As another process sees it, which has not mapped it.
+        mapped().forget(segment.id());
+        (0..MAX_USERS)
+            .for_each(|index| segment.user_at(index).store(User::own().to_word(), Ordering::Relaxed));
+        assert!(matches!(Segment::open(segment.id()), Err(OpenError::Full)));
+        segment.user_at(7).store(0, Ordering::Relaxed);
+        assert_eq!(Segment::open(segment.id()).unwrap().user(), 7);
+    }
 }

@@ -1,20 +1,21 @@
 //! Named memory in /dev/shm, on the crate `shared_memory`.
 //!
 //! What is added to it: the memory is reserved when it is made, so that a full /dev/shm is an error there and
-//! not a SIGBUS later; every user holds a shared `flock`, which the kernel drops at its death; and the name is
-//! removed by whoever finds that nobody else holds one.
+//! not a SIGBUS later; every user holds a shared `flock`, which the kernel drops at its death; and name and
+//! memory are taken away by whoever finds that nobody else holds one, whoever has it still mapped.
 
 use std::fs::{self, File};
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, posix_fallocate};
+use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate, posix_fallocate};
 use nix::sys::resource::{Resource, getrlimit};
 use shared_memory::{Shmem, ShmemConf, ShmemError};
 
@@ -30,8 +31,11 @@ const TRIES: usize = 16;
 /// only memory without a name can be sealed against that.
 pub(crate) struct Named {
     memory: Shmem,
-    lock: Flock<File>,
+    lock: ManuallyDrop<Flock<File>>,
     name: String,
+    /// The process that holds the lock. A process that was forked from it has the same lock, and must not give
+    /// it up.
+    pid: u32,
 }
 
 // SAFETY: the mapping belongs to the process and not to a thread, and is only reached through shared
@@ -50,7 +54,7 @@ impl Named {
             memory.set_owner(false);
             match lock(name) {
                 Ok(lock) => {
-                    let named = Named { memory, lock, name: name.to_owned() };
+                    let named = Named::new(memory, lock, name);
                     named.reserve(bytes)?;
                     return Ok(named);
                 }
@@ -66,11 +70,16 @@ impl Named {
     pub(crate) fn open(name: &str) -> io::Result<Named> {
         let lock = lock(name)?;
         let memory = ShmemConf::new().os_id(name).open().map_err(error_of)?;
-        let named = Named { memory, lock, name: name.to_owned() };
+        let named = Named::new(memory, lock, name);
         match named.is_linked() {
             true => Ok(named),
             false => Err(io::Error::from(Errno::ENOENT)),
         }
+    }
+
+    fn new(memory: Shmem, lock: Flock<File>, name: &str) -> Named {
+        let lock = ManuallyDrop::new(lock);
+        Named { memory, lock, name: name.to_owned(), pid: std::process::id() }
     }
 
     fn reserve(&self, bytes: usize) -> io::Result<()> {
@@ -111,6 +120,30 @@ impl Named {
     /// Whether no other process uses it. The own hold on it is void afterwards: to be asked when leaving.
     fn is_last_user(&self) -> bool {
         self.lock.relock(FlockArg::LockExclusiveNonblock).is_ok()
+    }
+
+    /// Ceases to use it, and leaves it mapped. False if nobody else uses it: then there is no point in that.
+    pub(crate) fn rest(&self) -> bool {
+        !self.is_last_user()
+    }
+
+    /// Uses it again.
+    ///
+    /// # Errors
+    /// If it has ended meanwhile.
+    pub(crate) fn wake(&self) -> io::Result<()> {
+        // Held exclusively only for a moment, by somebody who looks whether it is the last user.
+        while let Err(errno) = self.lock.relock(FlockArg::LockShared) {
+            if errno != Errno::EINTR {
+                return Err(errno.into());
+            }
+        }
+        if self.is_linked() { Ok(()) } else { Err(io::Error::from(Errno::ENOENT)) }
+    }
+
+    /// Whether its last user has left; for memory whose first word is never zero while it is used.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.words()[0].load(Ordering::Acquire) == 0
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -256,9 +289,29 @@ impl Window {
 
 impl Drop for Named {
     fn drop(&mut self) {
+        if self.pid != std::process::id() {
+            return;
+        }
         if self.is_last_user() {
+            end(&self.lock);
             self.remove();
         }
+        // SAFETY: nobody uses it after this, and it is dropped nowhere else.
+        unsafe { ManuallyDrop::drop(&mut self.lock) };
+    }
+}
+
+/// What stays of a file that has ended, for whoever has it mapped and looks at its first word.
+const REMAINS: i64 = 4096;
+
+/// Frees the memory of a file that nobody uses, and marks it so. It is not cut off: whoever has it mapped would
+/// die of looking at it.
+fn end(file: &File) {
+    let _ = file.write_all_at(&[0; 8], 0);
+    let length = file.metadata().map_or(0, |file| file.len() as i64);
+    if length > REMAINS {
+        let hole = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        let _ = fallocate(file, hole, REMAINS, length - REMAINS);
     }
 }
 
@@ -315,7 +368,13 @@ fn remove_if_unused(path: &Path, user: u32, keep: impl Fn(&File) -> bool) -> boo
     let Some(Ok(file)) = file else { return false };
     // Locked until the name is gone: whoever opens it now waits, and then finds that it has no name.
     let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock);
-    lock.is_ok_and(|lock| !keep(&lock) && fs::remove_file(path).is_ok())
+    lock.is_ok_and(|lock| {
+        let unused = !keep(&lock);
+        if unused {
+            end(&lock);
+        }
+        unused && fs::remove_file(path).is_ok()
+    })
 }
 
 /// Whether somebody holds a lock on a file or folder.
@@ -357,6 +416,33 @@ mod tests {
         assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
         drop(first);
         assert_eq!(Named::open(&name).map(drop).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn the_last_user_frees_the_memory_that_a_resting_one_has_mapped() {
+        let name = name("resting");
+        let blocks = |named: &Named| named.lock.metadata().unwrap().blocks();
+        let (one, other) = (Named::create(&name, 1 << 20).unwrap(), Named::open(&name).unwrap());
+        one.words()[0].store(1, Ordering::Relaxed);
+        assert!(other.rest());
+        assert!(other.wake().is_ok() && other.rest() && !other.has_ended());
+        assert_eq!(blocks(&other) * 512, 1 << 20);
+        drop(one);
+        assert!(!exists(&name) && other.has_ended() && other.wake().is_err());
+        assert_eq!(blocks(&other) * 512, REMAINS as u64);
+    }
+
+    #[test]
+    fn a_forked_copy_that_is_dropped_takes_nothing_from_its_parent() {
+        let name = name("forked");
+        let mut copy = Named::create(&name, 8192).unwrap();
+        let parents = copy.lock.try_clone().unwrap();
+        copy.words()[0].store(1, Ordering::Relaxed);
+        copy.pid += 1;
+        drop(copy);
+        assert_eq!(sweep(&name, |_| false), 0, "{parents:?} holds the lock");
+        assert_eq!(Named::open(&name).unwrap().words()[0].load(Ordering::Relaxed), 1);
+        fs::remove_file(path(&name)).unwrap();
     }
 
     #[test]
