@@ -4,20 +4,24 @@
 //! not a SIGBUS later; every user holds a shared `flock`, which the kernel drops at its death; and name and
 //! memory are taken away by whoever finds that nobody else holds one, whoever has it still mapped.
 
+mod memory;
+#[cfg(test)]
+mod test;
+
 use std::fs::{self, File};
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::ptr::NonNull;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate, posix_fallocate};
 use nix::sys::resource::{Resource, getrlimit};
 use shared_memory::{Shmem, ShmemConf, ShmemError};
+
+pub(crate) use memory::Window;
 
 /// Where the kernel shows the names.
 const FOLDER: &str = "/dev/shm";
@@ -145,146 +149,6 @@ impl Named {
     pub(crate) fn has_ended(&self) -> bool {
         self.words()[0].load(Ordering::Acquire) == 0
     }
-
-    pub(crate) fn len(&self) -> usize {
-        self.memory.len()
-    }
-
-    /// All whole words.
-    pub(crate) fn words(&self) -> &[AtomicU64] {
-        let start = self.memory.as_ptr().cast::<AtomicU64>();
-        // SAFETY: the mapping is page-aligned, `len` long and lives as long as `self`, and atomics may be
-        // shared with writers in other processes.
-        unsafe { std::slice::from_raw_parts(start, self.len() / 8) }
-    }
-
-    /// The 32 bits at a byte offset, which everybody uses as 32 bits.
-    ///
-    /// # Panics
-    /// If they do not lie in the memory.
-    #[inline]
-    pub(crate) fn half_word(&self, offset: usize) -> &AtomicU32 {
-        assert!(offset.is_multiple_of(4) && offset < self.len() / 8 * 8, "outside of a segment");
-        // SAFETY: checked to lie, aligned, in the mapping, which lives as long as `self`.
-        unsafe { AtomicU32::from_ptr(self.memory.as_ptr().add(offset).cast()) }
-    }
-
-    /// The address of `length` bytes.
-    ///
-    /// # Panics
-    /// If they do not lie in the memory.
-    #[inline]
-    pub(crate) fn address(&self, offset: usize, length: usize) -> NonNull<u8> {
-        let inside = offset.checked_add(length).is_some_and(|end| end <= self.len());
-        assert!(inside, "outside of a segment");
-        let start = NonNull::new(self.memory.as_ptr()).expect("a mapping is not null");
-        // SAFETY: the offset lies in the mapping or at its end.
-        unsafe { start.add(offset) }
-    }
-}
-
-impl Named {
-    /// Copies bytes out, by atomic accesses: another process may write them at the same time, which makes the
-    /// copy wrong but not undefined.
-    ///
-    /// # Panics
-    /// If they do not lie in the memory.
-    pub(crate) fn read(&self, offset: usize, into: &mut [u8]) {
-        let words = self.walk(offset, into.len());
-        let (head, rest) = into.split_at_mut(words.start - offset);
-        let (body, tail) = rest.split_at_mut(words.len());
-        (offset..).zip(head).for_each(|(at, byte)| *byte = self.byte(at).load(Ordering::Relaxed));
-        for (index, bytes) in (words.start / 8..).zip(body.as_chunks_mut::<8>().0) {
-            *bytes = self.words()[index].load(Ordering::Relaxed).to_ne_bytes();
-        }
-        (words.end..).zip(tail).for_each(|(at, byte)| *byte = self.byte(at).load(Ordering::Relaxed));
-    }
-
-    /// Copies bytes in, by atomic accesses.
-    ///
-    /// # Panics
-    /// If they do not lie in the memory.
-    pub(crate) fn write(&self, offset: usize, from: &[u8]) {
-        let words = self.walk(offset, from.len());
-        let (head, rest) = from.split_at(words.start - offset);
-        let (body, tail) = rest.split_at(words.len());
-        (offset..).zip(head).for_each(|(at, byte)| self.byte(at).store(*byte, Ordering::Relaxed));
-        for (index, bytes) in (words.start / 8..).zip(body.as_chunks::<8>().0) {
-            self.words()[index].store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
-        }
-        (words.end..).zip(tail).for_each(|(at, byte)| self.byte(at).store(*byte, Ordering::Relaxed));
-    }
-
-    /// The whole words among some bytes.
-    fn walk(&self, offset: usize, length: usize) -> std::ops::Range<usize> {
-        let end = offset.checked_add(length).filter(|end| *end <= self.len() / 8 * 8);
-        let end = end.expect("inside of a segment");
-        let start = offset.next_multiple_of(8).min(end);
-        start..(end / 8 * 8).max(start)
-    }
-
-    fn byte(&self, offset: usize) -> &AtomicU8 {
-        assert!(offset < self.len(), "outside of a segment");
-        // SAFETY: checked to lie in the mapping, which lives as long as `self`.
-        unsafe { AtomicU8::from_ptr(self.memory.as_ptr().add(offset)) }
-    }
-}
-
-/// Some bytes of a segment, found without a detour.
-pub(crate) struct Window {
-    start: NonNull<u8>,
-    length: usize,
-    _memory: Arc<Named>,
-}
-
-// SAFETY: as for `Named`.
-unsafe impl Send for Window {}
-// SAFETY: as for `Named`.
-unsafe impl Sync for Window {}
-
-impl Window {
-    /// `length` bytes of `memory`, both multiples of eight.
-    ///
-    /// # Panics
-    /// If they do not lie in the memory.
-    pub(crate) fn new(memory: Arc<Named>, offset: usize, length: usize) -> Window {
-        assert!(offset.is_multiple_of(8) && length.is_multiple_of(8), "no whole words");
-        Window { start: memory.address(offset, length), length, _memory: memory }
-    }
-
-    /// The word at a byte offset.
-    ///
-    /// # Panics
-    /// If it does not lie in the window.
-    #[inline]
-    pub(crate) fn word(&self, at: usize) -> &AtomicU64 {
-        assert!(at.is_multiple_of(8) && at < self.length, "outside of a window");
-        // SAFETY: it lies, aligned, in the window, whose memory stays mapped as long as `self` holds it.
-        unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(at).cast()) }
-    }
-
-    /// The 32 bits at a byte offset, which everybody uses as 32 bits.
-    ///
-    /// # Panics
-    /// If they do not lie in the window.
-    #[inline]
-    pub(crate) fn half_word(&self, at: usize) -> &AtomicU32 {
-        assert!(at.is_multiple_of(4) && at < self.length, "outside of a window");
-        // SAFETY: as for `word`.
-        unsafe { AtomicU32::from_ptr(self.start.as_ptr().add(at).cast()) }
-    }
-
-    /// The address of `length` bytes.
-    ///
-    /// # Panics
-    /// If they do not lie in the window.
-    #[inline]
-    pub(crate) fn address(&self, at: usize, length: usize) -> NonNull<u8> {
-        let inside = at.checked_add(length).is_some_and(|end| end <= self.length);
-        assert!(inside, "outside of a window");
-        // SAFETY: it lies in the window or at its end.
-        unsafe { self.start.add(at) }
-    }
 }
 
 impl Drop for Named {
@@ -381,97 +245,4 @@ fn remove_if_unused(path: &Path, user: u32, keep: impl Fn(&File) -> bool) -> boo
 pub(crate) fn is_locked(path: &Path) -> bool {
     let lock = File::open(path).map(|file| Flock::lock(file, FlockArg::LockSharedNonblock));
     matches!(lock, Ok(Err((_, Errno::EWOULDBLOCK))))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn name(test: &str) -> String {
-        format!("watertight-{}-test-{test}", std::process::id())
-    }
-
-    fn exists(name: &str) -> bool {
-        path(name).exists()
-    }
-
-    #[test]
-    fn a_name_goes_with_its_last_user() {
-        let name = name("last");
-        let one = Named::create(&name, 8192).unwrap();
-        let other = Named::open(&name).unwrap();
-        one.words()[7].store(9, Ordering::Relaxed);
-        assert_eq!(other.half_word(56).load(Ordering::Relaxed), 9);
-        drop(one);
-        assert!(exists(&name));
-        drop(other);
-        assert!(!exists(&name));
-    }
-
-    #[test]
-    fn a_name_is_made_once() {
-        let name = name("once");
-        let first = Named::create(&name, 4096).unwrap();
-        let again = Named::create(&name, 4096).map(drop).unwrap_err();
-        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
-        drop(first);
-        assert_eq!(Named::open(&name).map(drop).unwrap_err().kind(), io::ErrorKind::NotFound);
-    }
-
-    #[test]
-    fn the_last_user_frees_the_memory_that_a_resting_one_has_mapped() {
-        let name = name("resting");
-        let blocks = |named: &Named| named.lock.metadata().unwrap().blocks();
-        let (one, other) = (Named::create(&name, 1 << 20).unwrap(), Named::open(&name).unwrap());
-        one.words()[0].store(1, Ordering::Relaxed);
-        assert!(other.rest());
-        assert!(other.wake().is_ok() && other.rest() && !other.has_ended());
-        assert_eq!(blocks(&other) * 512, 1 << 20);
-        drop(one);
-        assert!(!exists(&name) && other.has_ended() && other.wake().is_err());
-        assert_eq!(blocks(&other) * 512, REMAINS as u64);
-    }
-
-    #[test]
-    fn a_forked_copy_that_is_dropped_takes_nothing_from_its_parent() {
-        let name = name("forked");
-        let mut copy = Named::create(&name, 8192).unwrap();
-        let parents = copy.lock.try_clone().unwrap();
-        copy.words()[0].store(1, Ordering::Relaxed);
-        copy.pid += 1;
-        drop(copy);
-        assert_eq!(sweep(&name, |_| false), 0, "{parents:?} holds the lock");
-        assert_eq!(Named::open(&name).unwrap().words()[0].load(Ordering::Relaxed), 1);
-        fs::remove_file(path(&name)).unwrap();
-    }
-
-    #[test]
-    fn more_than_there_is_is_an_error_and_leaves_no_name() {
-        let name = name("full");
-        assert!(Named::create(&name, 1 << 46).is_err());
-        assert!(!exists(&name));
-    }
-
-    #[test]
-    fn bytes_are_copied_from_and_to_any_place() {
-        let named = Named::create(&name("bytes"), 4096).unwrap();
-        for (offset, length) in [(0, 64), (1, 3), (5, 20), (7, 1), (8, 16), (15, 2), (3, 0)] {
-            let bytes: Vec<u8> = (1..=length).collect();
-            named.write(offset, &bytes);
-            let mut back = vec![0; bytes.len() + 2];
-            named.read(offset, &mut back[1..=bytes.len()]);
-            assert_eq!(back[1..=bytes.len()], bytes);
-        }
-    }
-
-    #[test]
-    fn the_sweep_takes_what_nobody_uses() {
-        let (used, left) = (name("sweep-used"), name("sweep-left"));
-        let _used = Named::create(&used, 4096).unwrap();
-        fs::write(path(&left), b"left").unwrap();
-        sweep(&name("sweep-"), |_| true);
-        assert!(exists(&left));
-        sweep(&name("sweep-"), |_| false);
-        assert!(exists(&used) && !exists(&left));
-    }
 }
