@@ -12,6 +12,7 @@
 mod allocator;
 mod arena;
 pub(crate) mod mapped;
+mod mask;
 pub(crate) mod name;
 pub(crate) mod object;
 mod public;

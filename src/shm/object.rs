@@ -23,6 +23,7 @@ use crate::primitive::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::sys::named::Window;
 
 use super::allocator::{Block, LINE};
+use super::mask;
 use super::name::SegmentId;
 use super::segment::{DATA, MAX_USERS, OpenError, Segment};
 
@@ -30,9 +31,8 @@ use super::segment::{DATA, MAX_USERS, OpenError, Segment};
 const AT_GENERATION: usize = 0;
 const AT_SIZE: usize = 8;
 const AT_SHAPE: usize = 16;
-const AT_DEATHS: usize = 24;
-const AT_MASK: usize = 32;
-const AT_NAME: usize = AT_MASK + MAX_USERS / 8;
+const AT_MASK: usize = 24;
+const AT_NAME: usize = AT_MASK + mask::words(MAX_USERS) * 8;
 /// The object's own lock; the rest of its record stands around the word.
 pub(crate) const AT_LOCK: usize = AT_NAME + NAME + BEFORE_LOCK + 8;
 /// The word and a small payload share a cache line.
@@ -167,7 +167,7 @@ impl Object {
         }
         word(AT_SIZE).store(shape.size, Ordering::Relaxed);
         word(AT_SHAPE).store(shape.word(), Ordering::Relaxed);
-        let (index, bit) = place(segment.user());
+        let (index, bit) = mask::place(segment.user());
         word(AT_MASK + index * 8).store(bit, Ordering::Relaxed);
         word(AT_GENERATION).store(generation_word(generation, shape.kind), Ordering::Release);
         let window = segment.window(offset, end - offset);
@@ -263,17 +263,20 @@ impl Object {
         self.segment.write(self.offset + self.payload_at + at, from);
     }
 
-    /// How many users have died while they held this object, as far as that was noticed.
-    pub(crate) fn deaths(&self) -> u64 {
-        self.word(AT_DEATHS).load(Ordering::Acquire)
+    /// Whether a user has died while it held this object, as far as anybody has found out, and that is not
+    /// forgotten.
+    pub(crate) fn has_death(&self) -> bool {
+        let segment = &*self.segment;
+        mask_words(segment, self.offset)
+            .any(|(index, word)| mask::has_death(word, index, |user| segment.is_being_settled(user)))
     }
 
-    /// Whether another process has found a user of this object dead, and has not counted that yet.
-    pub(crate) fn is_death_being_counted(&self) -> bool {
-        (0..MAX_USERS / 64).any(|index| {
-            let mask = self.word(AT_MASK + index * 8).load(Ordering::Acquire);
-            (0..64).any(|bit| mask >> bit & 1 == 1 && self.segment.is_being_settled(index * 64 + bit))
-        })
+    /// The deaths that were found so far are dealt with. To be called by one process at a time.
+    pub(crate) fn forget_deaths(&self) {
+        let segment = &*self.segment;
+        mask_words(segment, self.offset).for_each(|(index, word)| {
+            mask::forget_deaths(word, index, |user| segment.is_being_settled(user))
+        });
     }
 
     /// Its name for people, if it has one.
@@ -313,14 +316,13 @@ fn generation_word(generation: u32, kind: Kind) -> u64 {
     u64::from(generation) | (kind as u64) << 32
 }
 
-/// The word and the bit of a user in a mask.
-fn place(user: usize) -> (usize, u64) {
-    (user / 64, 1 << (user % 64))
+fn mask_words(segment: &Segment, offset: usize) -> impl Iterator<Item = (usize, &AtomicU64)> {
+    (0..mask::words(MAX_USERS)).map(move |index| (index, segment.word(offset + AT_MASK + index * 8)))
 }
 
 /// Sets this process's bit and looks whether the object is the one that the handle means.
 fn hold(segment: &Segment, offset: usize, handle: &Handle) -> Result<(), HandleError> {
-    let (index, bit) = place(segment.user());
+    let (index, bit) = mask::place(segment.user());
     let word = |at: usize| segment.word(offset + at);
     // Nothing is written into a block that is not this object's.
     check(segment, offset, handle)?;
@@ -342,24 +344,19 @@ fn check(segment: &Segment, offset: usize, handle: &Handle) -> Result<(), Handle
 
 /// Takes a user's bit away. True if it was the last one.
 fn let_go(segment: &Segment, offset: usize, user: usize) -> bool {
-    let (index, bit) = place(user);
+    let (index, bit) = mask::place(user);
     segment.word(offset + AT_MASK + index * 8).fetch_and(!bit, Ordering::SeqCst);
     is_unheld(segment, offset)
 }
 
 fn is_unheld(segment: &Segment, offset: usize) -> bool {
-    (0..MAX_USERS / 64).all(|index| segment.word(offset + AT_MASK + index * 8).load(Ordering::SeqCst) == 0)
+    !mask_words(segment, offset).any(|(_, word)| mask::has_holder(word.load(Ordering::SeqCst)))
 }
 
-/// Takes the share of a dead user away. The death is counted before the bit goes, so that nobody who looks
-/// for both misses it.
+/// Takes the share of a dead user away.
 pub(super) fn give_back(segment: &Segment, offset: usize, user: usize) {
-    let (index, bit) = place(user);
-    let mask = segment.word(offset + AT_MASK + index * 8);
-    if mask.load(Ordering::Acquire) & bit != 0 {
-        segment.word(offset + AT_DEATHS).fetch_add(1, Ordering::AcqRel);
-        mask.fetch_and(!bit, Ordering::SeqCst);
-    }
+    let (index, bit) = mask::place(user);
+    mask::give_back(segment.word(offset + AT_MASK + index * 8), bit);
 }
 
 /// In the maker: takes a block back if nobody holds it.

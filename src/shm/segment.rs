@@ -21,7 +21,7 @@ use super::object::{self, Object};
 use super::user::User;
 
 /// Stands in the first word of a segment that is ready; its last byte is the layout's version.
-const MAGIC: u64 = u64::from_le_bytes(*b"WTSHARE\x01");
+const MAGIC: u64 = u64::from_le_bytes(*b"WTSHARE\x02");
 
 /// Byte offsets in the header.
 const AT_MAGIC: usize = 0;

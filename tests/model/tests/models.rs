@@ -178,6 +178,11 @@ fn a_death_that_a_stranger_counts_breaks_a_barrier_too() {
 }
 
 #[test]
+fn a_barrier_that_was_reset_knows_nothing_of_earlier_deaths() {
+    check(barrier::mended_while_a_stranger_counts);
+}
+
+#[test]
 fn a_notification_under_the_lock_is_never_missed() {
     check(condition::under_the_lock);
 }

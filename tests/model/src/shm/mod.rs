@@ -1,5 +1,7 @@
 //! One piece of shared memory of loom's words.
 
+#[path = "../../../../src/shm/mask.rs"]
+mod mask;
 pub(crate) mod name;
 pub(crate) mod object;
 pub(crate) mod segment;
