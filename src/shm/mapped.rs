@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 use crate::primitive::Ordering;
 use crate::sys::named::Named;
 
-use super::name::SegmentId;
+use super::name::{self, SegmentId};
 use super::segment::Segment;
 
 /// How many mappings a worker keeps.
@@ -46,6 +46,15 @@ pub(crate) fn let_go_of_ended() {
     if KEPT.load(Ordering::Relaxed) > 0 {
         mapped().change_kept(|kept| kept.retain(|(_, memory)| !memory.has_ended()));
     }
+}
+
+/// A process of this tree has ended, and what was on its way from there is opened: takes its shares out of what
+/// this process has mapped, and the names that nobody uses any more.
+pub(crate) fn process_ended(pid: u32) {
+    let used: Vec<_> = mapped().used.iter().flat_map(FxHashMap::values).filter_map(Weak::upgrade).collect();
+    used.iter().for_each(|segment| segment.settle_for_good(pid));
+    drop(used);
+    name::sweep_of(pid);
 }
 
 impl Mapped {

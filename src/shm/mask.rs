@@ -12,41 +12,42 @@ const USERS: usize = 63;
 const DIED: u64 = 1 << USERS;
 
 /// How many words so many users need.
-pub(super) const fn words(users: usize) -> usize {
+pub(crate) const fn words(users: usize) -> usize {
     users.div_ceil(USERS)
 }
 
 /// The word and the bit of a user.
-pub(super) fn place(user: usize) -> (usize, u64) {
+pub(crate) fn place(user: usize) -> (usize, u64) {
     (user / USERS, 1 << (user % USERS))
 }
 
 /// Whether a word has the bit of any user.
-pub(super) fn has_holder(word: u64) -> bool {
+pub(crate) fn has_holder(word: u64) -> bool {
     word & !DIED != 0
 }
 
-/// Takes the share of a dead user away, if it is there, and marks that.
-pub(super) fn give_back(word: &AtomicU64, bit: u64) {
+/// Takes the share of a dead user away, and marks that. False if it had none.
+pub(crate) fn give_back(word: &AtomicU64, bit: u64) -> bool {
     let mut seen = word.load(Ordering::Acquire);
     while seen & bit != 0 {
         match word.compare_exchange(seen, seen & !bit | DIED, Ordering::SeqCst, Ordering::Acquire) {
-            Ok(_) => return,
+            Ok(_) => return true,
             Err(now) => seen = now,
         }
     }
+    false
 }
 
 /// Whether one of the users of word `index` has died while it held the object; or somebody has found it dead,
 /// and has yet to say so here.
-pub(super) fn has_death(word: &AtomicU64, index: usize, is_being_settled: impl Fn(usize) -> bool) -> bool {
+pub(crate) fn has_death(word: &AtomicU64, index: usize, is_being_settled: impl Fn(usize) -> bool) -> bool {
     let seen = word.load(Ordering::Acquire);
     // One that has been settled between the two looks is marked by the second.
     dead(seen, index, is_being_settled) != 0 || word.load(Ordering::Acquire) & DIED != 0
 }
 
 /// All deaths so far are dealt with. To be called by one at a time.
-pub(super) fn forget_deaths(word: &AtomicU64, index: usize, is_being_settled: impl Fn(usize) -> bool) {
+pub(crate) fn forget_deaths(word: &AtomicU64, index: usize, is_being_settled: impl Fn(usize) -> bool) {
     loop {
         let seen = word.fetch_and(!DIED, Ordering::SeqCst) & !DIED;
         let dead = dead(seen, index, &is_being_settled);
@@ -74,15 +75,14 @@ mod tests {
         assert_eq!((index, other_index), (1, 1));
         let word = AtomicU64::new(bit | other);
         assert!(!has_death(&word, 1, |_| false) && has_death(&word, 1, |user| user == 64));
-        give_back(&word, bit);
-        give_back(&word, bit);
+        assert!(give_back(&word, bit) && !give_back(&word, bit));
         assert!(has_death(&word, 1, |_| false));
         forget_deaths(&word, 1, |_| false);
         assert!(!has_death(&word, 1, |_| false) && word.load(Ordering::Relaxed) == other);
         // Found dead, and stuck before it is taken away.
         forget_deaths(&word, 1, |user| user == 65);
         assert!(!has_holder(word.load(Ordering::Relaxed)));
-        give_back(&word, other);
+        assert!(!give_back(&word, other));
         assert!(!has_death(&word, 1, |_| false));
     }
 }

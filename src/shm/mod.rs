@@ -11,6 +11,7 @@
 
 mod allocator;
 mod arena;
+mod life;
 pub(crate) mod mapped;
 mod mask;
 pub(crate) mod name;

@@ -3,29 +3,23 @@
 //! An object begins with its head: generation and kind, the shape of what it holds, a mask of the users that
 //! hold it, a lock's words and a name. The payload follows.
 //!
-//! | generation | mask | meaning |
-//! |---|---|---|
-//! | as in the handle | some bits | alive |
-//! | as in the handle | none | nobody holds it; its maker may take the block back |
-//! | other | any | stale: the block is free, or another object's |
-//!
-//! A user sets its bit first and looks at the generation afterwards; the maker changes the generation first
-//! and looks at the mask afterwards. Full barriers stand between the two steps of either, so one of them sees
-//! the other and backs out.
+//! The last holder that lets go of it ends it, whoever made it; the block is free again when its maker has seen
+//! that. If the last holder has died, its handles still lead there: one may be on its way. `life.rs` tells how
+//! opening and ending are kept apart, `mask.rs` how holders are counted.
 
 use std::ptr::NonNull;
 use std::sync::{Arc, Weak};
 
 use serde::{Deserialize, Serialize};
 
-use crate::primitive::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::primitive::{AtomicU32, AtomicU64, Ordering};
 
 use crate::sys::named::Window;
 
 use super::allocator::{Block, LINE};
-use super::mask;
 use super::name::SegmentId;
 use super::segment::{DATA, MAX_USERS, OpenError, Segment};
+use super::{life, mask};
 
 /// Byte offsets in the head.
 const AT_GENERATION: usize = 0;
@@ -129,6 +123,12 @@ pub(crate) struct Handle {
     pub(crate) shape: Shape,
 }
 
+impl Handle {
+    fn identity(&self) -> u64 {
+        life::identity(self.generation, self.shape.kind as u8)
+    }
+}
+
 /// Why a handle leads to no object.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HandleError {
@@ -159,7 +159,7 @@ impl Object {
     /// Fills in the head of a block that its maker has just taken, and holds it.
     pub(super) fn begin(segment: Arc<Segment>, offset: usize, shape: Shape, block: Block) -> Arc<Object> {
         let word = |at: usize| segment.word(offset + at);
-        let generation = (word(AT_GENERATION).load(Ordering::Relaxed) as u32).wrapping_add(1);
+        let generation = life::generation(word(AT_GENERATION).load(Ordering::Relaxed)).wrapping_add(1);
         let end = offset + shape.bytes().unwrap_or(HEAD);
         if block == Block::Used {
             // It holds what was there before.
@@ -169,7 +169,7 @@ impl Object {
         word(AT_SHAPE).store(shape.word(), Ordering::Relaxed);
         let (index, bit) = mask::place(segment.user());
         word(AT_MASK + index * 8).store(bit, Ordering::Relaxed);
-        word(AT_GENERATION).store(generation_word(generation, shape.kind), Ordering::Release);
+        word(AT_GENERATION).store(life::identity(generation, shape.kind as u8), Ordering::Release);
         let window = segment.window(offset, end - offset);
         let object =
             Arc::new(Object { window, offset, generation, shape, segment, payload_at: shape.payload() });
@@ -298,22 +298,16 @@ impl Drop for Object {
             return;
         }
         objects.remove(&self.offset);
-        let empty = let_go(&self.segment, self.offset, self.segment.user());
+        let (index, bit) = mask::place(self.segment.user());
+        self.word(AT_MASK + index * 8).fetch_and(!bit, Ordering::SeqCst);
         drop(objects);
-        if empty {
-            self.segment.freed().fetch_add(1, Ordering::Release);
-            reclaim(&self.segment, self.offset);
-        }
+        retire(&self.segment, self.offset);
     }
 }
 
 /// The name of the object at an offset, which may be anything.
 pub(crate) fn read_name(segment: &Segment, offset: usize) -> Option<String> {
     Some(super::text::read(segment, offset + AT_NAME, NAME)).filter(|name| !name.is_empty())
-}
-
-fn generation_word(generation: u32, kind: Kind) -> u64 {
-    u64::from(generation) | (kind as u64) << 32
 }
 
 fn mask_words(segment: &Segment, offset: usize) -> impl Iterator<Item = (usize, &AtomicU64)> {
@@ -327,54 +321,51 @@ fn hold(segment: &Segment, offset: usize, handle: &Handle) -> Result<(), HandleE
     // Nothing is written into a block that is not this object's.
     check(segment, offset, handle)?;
     word(AT_MASK + index * 8).fetch_or(bit, Ordering::SeqCst);
-    fence();
-    check(segment, offset, handle).inspect_err(|_| {
-        word(AT_MASK + index * 8).fetch_and(!bit, Ordering::SeqCst);
-    })
+    if life::confirm(word(AT_GENERATION), handle.identity()) {
+        return Ok(());
+    }
+    word(AT_MASK + index * 8).fetch_and(!bit, Ordering::SeqCst);
+    Err(HandleError::Stale)
 }
 
 fn check(segment: &Segment, offset: usize, handle: &Handle) -> Result<(), HandleError> {
     let word = |at: usize| segment.word(offset + at).load(Ordering::SeqCst);
-    if word(AT_GENERATION) != generation_word(handle.generation, handle.shape.kind) {
+    if !life::is(word(AT_GENERATION), handle.identity()) {
         return Err(HandleError::Stale);
     }
     let same = word(AT_SIZE) == handle.shape.size && word(AT_SHAPE) == handle.shape.word();
     if same { Ok(()) } else { Err(HandleError::OtherShape) }
 }
 
-/// Takes a user's bit away. True if it was the last one.
-fn let_go(segment: &Segment, offset: usize, user: usize) -> bool {
-    let (index, bit) = mask::place(user);
-    segment.word(offset + AT_MASK + index * 8).fetch_and(!bit, Ordering::SeqCst);
-    is_unheld(segment, offset)
-}
-
 fn is_unheld(segment: &Segment, offset: usize) -> bool {
     !mask_words(segment, offset).any(|(_, word)| mask::has_holder(word.load(Ordering::SeqCst)))
 }
 
-/// Takes the share of a dead user away.
-pub(super) fn give_back(segment: &Segment, offset: usize, user: usize) {
+/// Takes the share of a dead user away. False if it had none.
+pub(super) fn give_back(segment: &Segment, offset: usize, user: usize) -> bool {
     let (index, bit) = mask::place(user);
-    mask::give_back(segment.word(offset + AT_MASK + index * 8), bit);
+    mask::give_back(segment.word(offset + AT_MASK + index * 8), bit)
+}
+
+/// Ends an object if nobody holds it, and in the maker takes its block back.
+pub(super) fn retire(segment: &Segment, offset: usize) {
+    if end(segment, offset) {
+        segment.freed().fetch_add(1, Ordering::Release);
+        reclaim(segment, offset);
+    }
 }
 
 /// In the maker: takes a block back if nobody holds it.
 pub(super) fn reclaim(segment: &Segment, offset: usize) {
     let Some(mut allocator) = segment.allocator() else { return };
-    if !allocator.is_used(offset) || !is_unheld(segment, offset) {
-        return;
-    }
-    let word = segment.word(offset + AT_GENERATION);
-    let before = word.load(Ordering::SeqCst);
-    // No handle has kind zero.
-    word.store(u64::from(before as u32), Ordering::SeqCst);
-    fence();
-    if is_unheld(segment, offset) {
+    // Who has come too late to open it may still stand among the holders.
+    if allocator.is_used(offset) && end(segment, offset) && is_unheld(segment, offset) {
         segment.mark_start(offset, false);
         allocator.give(offset);
-    } else {
-        // Somebody opened it in this moment; it lives on.
-        word.store(before, Ordering::SeqCst);
     }
+}
+
+fn end(segment: &Segment, offset: usize) -> bool {
+    let is_unheld = || is_unheld(segment, offset);
+    is_unheld() && life::end(segment.word(offset + AT_GENERATION), is_unheld)
 }

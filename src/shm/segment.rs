@@ -260,13 +260,23 @@ impl Segment {
     /// One process settles one dead user: it first puts itself in its place. Should it die over that, the
     /// next one takes it from there.
     pub(crate) fn settle(&self) {
+        self.settle_those(|_| true, |_| ());
+    }
+
+    /// As `settle`, for a process whose handles have all arrived: what only it had is over.
+    pub(super) fn settle_for_good(&self, pid: u32) {
+        self.settle_those(|user| user.pid == pid, |offset| object::retire(self, offset));
+    }
+
+    fn settle_those(&self, which: impl Fn(User) -> bool, after: impl Fn(usize)) {
         for index in (0..MAX_USERS).filter(|index| *index != self.user) {
             let entry = self.user_at(index);
             let word = entry.load(Ordering::Acquire);
+            let user = User::from_word(word & !SETTLING).filter(|user| which(*user));
             let claim = SETTLING | User::own().to_word();
-            let ended = User::from_word(word & !SETTLING).is_some_and(|user| !user.is_alive());
-            if ended && entry.compare_exchange(word, claim, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                self.starts().for_each(|offset| object::give_back(self, offset, index));
+            let claimed = || entry.compare_exchange(word, claim, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+            if user.is_some_and(|user| !user.is_alive()) && claimed() {
+                self.starts().filter(|at| object::give_back(self, *at, index)).for_each(&after);
                 entry.store(0, Ordering::Release);
             }
         }

@@ -111,7 +111,7 @@ impl Segment {
         let mut objects = self.objects().clone();
         objects.pop();
         for process in (0..BEING_SETTLED).filter(|process| dead >> process & 1 == 1) {
-            objects.iter().for_each(|at| mask::give_back(self.word(at + AT_MASK), 1 << process));
+            objects.iter().for_each(|at| _ = mask::give_back(self.word(at + AT_MASK), 1 << process));
         }
         self.0.dead.fetch_and(!(dead << BEING_SETTLED), Ordering::AcqRel);
     }
