@@ -1,9 +1,10 @@
 //! Shared memory, from the outside: values, handles, names.
 
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use watertight::bytemuck::{Pod, Zeroable};
-use watertight::sync::{Atomic, Lock};
+use watertight::sync::{Atomic, Event, Lock};
 use watertight::{Pool, Process, Value};
 
 fn count(counter: Value<i64>, times: u32) {
@@ -158,6 +159,57 @@ fn stale_and_forged_handles_are_errors() {
     forged["shape"]["size"] = (1_u64 << 40).into();
     assert!(serde_json::from_value::<Value<i64>>(forged).is_err());
     assert_eq!((other.get().unwrap(), third.get().unwrap()), (2, 3));
+}
+
+/// Two values in one segment, which the first of them keeps.
+fn pair() -> (Value<i32>, Value<i32>) {
+    (Value::new(1).unwrap(), Value::new(2).unwrap())
+}
+
+fn is_gone(text: &str) -> bool {
+    serde_json::from_str::<Value<i32>>(text).is_err_and(|error| error.to_string().contains("gone"))
+}
+
+#[watertight::test]
+fn a_handle_is_stale_when_all_have_let_go_and_the_maker_is_dead() {
+    let (kept, gone) = Process::spawn(pair, ()).unwrap().join().unwrap();
+    let text = serde_json::to_string(&gone).unwrap();
+    let again: Value<i32> = serde_json::from_str(&text).unwrap();
+    drop(gone);
+    assert_eq!((kept.get().unwrap(), again.get().unwrap()), (1, 2));
+    drop(again);
+    assert!(is_gone(&text));
+    assert_eq!(kept.get().unwrap(), 1);
+}
+
+/// Makes two values, and lets go of the second once somebody else has both.
+fn lend(path: PathBuf, [made, opened, left, end]: [Event; 4]) {
+    let (kept, gone) = pair();
+    std::fs::write(path, serde_json::to_string(&(&kept, &gone)).unwrap()).unwrap();
+    made.set();
+    opened.wait().unwrap();
+    drop(gone);
+    left.set();
+    end.wait().unwrap();
+}
+
+#[watertight::test]
+fn a_handle_is_stale_when_all_have_let_go_and_the_maker_is_not_the_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, events) = (folder.path().join("handles"), [(); 4].map(|()| Event::new().unwrap()));
+    let process = Process::spawn(lend, (path.clone(), events.clone())).unwrap();
+    let [made, opened, left, end] = events;
+    made.wait().unwrap();
+    let text = std::fs::read_to_string(path).unwrap();
+    let (kept, gone): (Value<i32>, Value<i32>) = serde_json::from_str(&text).unwrap();
+    opened.set();
+    left.wait().unwrap();
+    let text = serde_json::to_string(&gone).unwrap();
+    drop(gone);
+    assert!(is_gone(&text));
+    assert_eq!(kept.get().unwrap(), 1);
+    end.set();
+    process.join().unwrap();
 }
 
 #[watertight::test]

@@ -225,7 +225,7 @@ impl Child {
         self.read_lane();
         if was_running {
             // What is on its way from there is opened by now.
-            crate::shm::name::sweep_of(self.pid);
+            crate::shm::mapped::process_ended(self.pid);
         }
         for capture in [&mut self.stdout, &mut self.stderr].into_iter().flatten() {
             capture.read_rest();

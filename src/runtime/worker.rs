@@ -51,6 +51,9 @@ pub(super) fn run(mut inheritance: Inheritance) -> io::Result<Infallible> {
     });
     roster::become_worker(settings.tree.id, &settings.name);
     shm::name::set_guard(&settings.tree.guard);
+    if settings.role == Role::Pool {
+        shm::mapped::keep_between_tasks();
+    }
     identity::become_worker(settings.clone());
     identity::allow_workers();
     match server {
@@ -115,6 +118,7 @@ impl Worker {
         {
             self.frame = self.look_up(*head, serial);
         }
+        shm::mapped::let_go_of_ended();
         let number = end.number();
         let start = if self.frame.timed { monotonic_nanos() } else { 0 };
         lane.black_box().start_task(start);

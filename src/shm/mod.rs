@@ -11,6 +11,9 @@
 
 mod allocator;
 mod arena;
+mod life;
+pub(crate) mod mapped;
+mod mask;
 pub(crate) mod name;
 pub(crate) mod object;
 mod public;

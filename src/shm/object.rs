@@ -3,36 +3,30 @@
 //! An object begins with its head: generation and kind, the shape of what it holds, a mask of the users that
 //! hold it, a lock's words and a name. The payload follows.
 //!
-//! | generation | mask | meaning |
-//! |---|---|---|
-//! | as in the handle | some bits | alive |
-//! | as in the handle | none | nobody holds it; its maker may take the block back |
-//! | other | any | stale: the block is free, or another object's |
-//!
-//! A user sets its bit first and looks at the generation afterwards; the maker changes the generation first
-//! and looks at the mask afterwards. Full barriers stand between the two steps of either, so one of them sees
-//! the other and backs out.
+//! The last holder that lets go of it ends it, whoever made it; the block is free again when its maker has seen
+//! that. If the last holder has died, its handles still lead there: one may be on its way. `life.rs` tells how
+//! opening and ending are kept apart, `mask.rs` how holders are counted.
 
 use std::ptr::NonNull;
 use std::sync::{Arc, Weak};
 
 use serde::{Deserialize, Serialize};
 
-use crate::primitive::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::primitive::{AtomicU32, AtomicU64, Ordering};
 
 use crate::sys::named::Window;
 
 use super::allocator::{Block, LINE};
 use super::name::SegmentId;
 use super::segment::{DATA, MAX_USERS, OpenError, Segment};
+use super::{life, mask};
 
 /// Byte offsets in the head.
 const AT_GENERATION: usize = 0;
 const AT_SIZE: usize = 8;
 const AT_SHAPE: usize = 16;
-const AT_DEATHS: usize = 24;
-const AT_MASK: usize = 32;
-const AT_NAME: usize = AT_MASK + MAX_USERS / 8;
+const AT_MASK: usize = 24;
+const AT_NAME: usize = AT_MASK + mask::words(MAX_USERS) * 8;
 /// The object's own lock; the rest of its record stands around the word.
 pub(crate) const AT_LOCK: usize = AT_NAME + NAME + BEFORE_LOCK + 8;
 /// The word and a small payload share a cache line.
@@ -129,6 +123,12 @@ pub(crate) struct Handle {
     pub(crate) shape: Shape,
 }
 
+impl Handle {
+    fn identity(&self) -> u64 {
+        life::identity(self.generation, self.shape.kind as u8)
+    }
+}
+
 /// Why a handle leads to no object.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HandleError {
@@ -159,7 +159,7 @@ impl Object {
     /// Fills in the head of a block that its maker has just taken, and holds it.
     pub(super) fn begin(segment: Arc<Segment>, offset: usize, shape: Shape, block: Block) -> Arc<Object> {
         let word = |at: usize| segment.word(offset + at);
-        let generation = (word(AT_GENERATION).load(Ordering::Relaxed) as u32).wrapping_add(1);
+        let generation = life::generation(word(AT_GENERATION).load(Ordering::Relaxed)).wrapping_add(1);
         let end = offset + shape.bytes().unwrap_or(HEAD);
         if block == Block::Used {
             // It holds what was there before.
@@ -167,9 +167,9 @@ impl Object {
         }
         word(AT_SIZE).store(shape.size, Ordering::Relaxed);
         word(AT_SHAPE).store(shape.word(), Ordering::Relaxed);
-        let (index, bit) = place(segment.user());
+        let (index, bit) = mask::place(segment.user());
         word(AT_MASK + index * 8).store(bit, Ordering::Relaxed);
-        word(AT_GENERATION).store(generation_word(generation, shape.kind), Ordering::Release);
+        word(AT_GENERATION).store(life::identity(generation, shape.kind as u8), Ordering::Release);
         let window = segment.window(offset, end - offset);
         let object =
             Arc::new(Object { window, offset, generation, shape, segment, payload_at: shape.payload() });
@@ -263,17 +263,20 @@ impl Object {
         self.segment.write(self.offset + self.payload_at + at, from);
     }
 
-    /// How many users have died while they held this object, as far as that was noticed.
-    pub(crate) fn deaths(&self) -> u64 {
-        self.word(AT_DEATHS).load(Ordering::Acquire)
+    /// Whether a user has died while it held this object, as far as anybody has found out, and that is not
+    /// forgotten.
+    pub(crate) fn has_death(&self) -> bool {
+        let segment = &*self.segment;
+        mask_words(segment, self.offset)
+            .any(|(index, word)| mask::has_death(word, index, |user| segment.is_being_settled(user)))
     }
 
-    /// Whether another process has found a user of this object dead, and has not counted that yet.
-    pub(crate) fn is_death_being_counted(&self) -> bool {
-        (0..MAX_USERS / 64).any(|index| {
-            let mask = self.word(AT_MASK + index * 8).load(Ordering::Acquire);
-            (0..64).any(|bit| mask >> bit & 1 == 1 && self.segment.is_being_settled(index * 64 + bit))
-        })
+    /// The deaths that were found so far are dealt with. To be called by one process at a time.
+    pub(crate) fn forget_deaths(&self) {
+        let segment = &*self.segment;
+        mask_words(segment, self.offset).for_each(|(index, word)| {
+            mask::forget_deaths(word, index, |user| segment.is_being_settled(user))
+        });
     }
 
     /// Its name for people, if it has one.
@@ -295,12 +298,10 @@ impl Drop for Object {
             return;
         }
         objects.remove(&self.offset);
-        let empty = let_go(&self.segment, self.offset, self.segment.user());
+        let (index, bit) = mask::place(self.segment.user());
+        self.word(AT_MASK + index * 8).fetch_and(!bit, Ordering::SeqCst);
         drop(objects);
-        if empty {
-            self.segment.freed().fetch_add(1, Ordering::Release);
-            reclaim(&self.segment, self.offset);
-        }
+        retire(&self.segment, self.offset);
     }
 }
 
@@ -309,75 +310,62 @@ pub(crate) fn read_name(segment: &Segment, offset: usize) -> Option<String> {
     Some(super::text::read(segment, offset + AT_NAME, NAME)).filter(|name| !name.is_empty())
 }
 
-fn generation_word(generation: u32, kind: Kind) -> u64 {
-    u64::from(generation) | (kind as u64) << 32
-}
-
-/// The word and the bit of a user in a mask.
-fn place(user: usize) -> (usize, u64) {
-    (user / 64, 1 << (user % 64))
+fn mask_words(segment: &Segment, offset: usize) -> impl Iterator<Item = (usize, &AtomicU64)> {
+    (0..mask::words(MAX_USERS)).map(move |index| (index, segment.word(offset + AT_MASK + index * 8)))
 }
 
 /// Sets this process's bit and looks whether the object is the one that the handle means.
 fn hold(segment: &Segment, offset: usize, handle: &Handle) -> Result<(), HandleError> {
-    let (index, bit) = place(segment.user());
+    let (index, bit) = mask::place(segment.user());
     let word = |at: usize| segment.word(offset + at);
     // Nothing is written into a block that is not this object's.
     check(segment, offset, handle)?;
     word(AT_MASK + index * 8).fetch_or(bit, Ordering::SeqCst);
-    fence();
-    check(segment, offset, handle).inspect_err(|_| {
-        word(AT_MASK + index * 8).fetch_and(!bit, Ordering::SeqCst);
-    })
+    if life::confirm(word(AT_GENERATION), handle.identity()) {
+        return Ok(());
+    }
+    word(AT_MASK + index * 8).fetch_and(!bit, Ordering::SeqCst);
+    Err(HandleError::Stale)
 }
 
 fn check(segment: &Segment, offset: usize, handle: &Handle) -> Result<(), HandleError> {
     let word = |at: usize| segment.word(offset + at).load(Ordering::SeqCst);
-    if word(AT_GENERATION) != generation_word(handle.generation, handle.shape.kind) {
+    if !life::is(word(AT_GENERATION), handle.identity()) {
         return Err(HandleError::Stale);
     }
     let same = word(AT_SIZE) == handle.shape.size && word(AT_SHAPE) == handle.shape.word();
     if same { Ok(()) } else { Err(HandleError::OtherShape) }
 }
 
-/// Takes a user's bit away. True if it was the last one.
-fn let_go(segment: &Segment, offset: usize, user: usize) -> bool {
-    let (index, bit) = place(user);
-    segment.word(offset + AT_MASK + index * 8).fetch_and(!bit, Ordering::SeqCst);
-    is_unheld(segment, offset)
-}
-
 fn is_unheld(segment: &Segment, offset: usize) -> bool {
-    (0..MAX_USERS / 64).all(|index| segment.word(offset + AT_MASK + index * 8).load(Ordering::SeqCst) == 0)
+    !mask_words(segment, offset).any(|(_, word)| mask::has_holder(word.load(Ordering::SeqCst)))
 }
 
-/// Takes the share of a dead user away. The death is counted before the bit goes, so that nobody who looks
-/// for both misses it.
-pub(super) fn give_back(segment: &Segment, offset: usize, user: usize) {
-    let (index, bit) = place(user);
-    let mask = segment.word(offset + AT_MASK + index * 8);
-    if mask.load(Ordering::Acquire) & bit != 0 {
-        segment.word(offset + AT_DEATHS).fetch_add(1, Ordering::AcqRel);
-        mask.fetch_and(!bit, Ordering::SeqCst);
+/// Takes the share of a dead user away. False if it had none.
+pub(super) fn give_back(segment: &Segment, offset: usize, user: usize) -> bool {
+    let (index, bit) = mask::place(user);
+    mask::give_back(segment.word(offset + AT_MASK + index * 8), bit)
+}
+
+/// Ends an object if nobody holds it, and in the maker takes its block back.
+pub(super) fn retire(segment: &Segment, offset: usize) {
+    if end(segment, offset) {
+        segment.freed().fetch_add(1, Ordering::Release);
+        reclaim(segment, offset);
     }
 }
 
 /// In the maker: takes a block back if nobody holds it.
 pub(super) fn reclaim(segment: &Segment, offset: usize) {
     let Some(mut allocator) = segment.allocator() else { return };
-    if !allocator.is_used(offset) || !is_unheld(segment, offset) {
-        return;
-    }
-    let word = segment.word(offset + AT_GENERATION);
-    let before = word.load(Ordering::SeqCst);
-    // No handle has kind zero.
-    word.store(u64::from(before as u32), Ordering::SeqCst);
-    fence();
-    if is_unheld(segment, offset) {
+    // Who has come too late to open it may still stand among the holders.
+    if allocator.is_used(offset) && end(segment, offset) && is_unheld(segment, offset) {
         segment.mark_start(offset, false);
         allocator.give(offset);
-    } else {
-        // Somebody opened it in this moment; it lives on.
-        word.store(before, Ordering::SeqCst);
     }
+}
+
+fn end(segment: &Segment, offset: usize) -> bool {
+    let is_unheld = || is_unheld(segment, offset);
+    is_unheld() && life::end(segment.word(offset + AT_GENERATION), is_unheld)
 }

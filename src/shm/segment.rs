@@ -15,12 +15,13 @@ use crate::primitive::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::named::{Named, Window};
 
 use super::allocator::{Allocator, LINE};
+use super::mapped::mapped;
 use super::name::{self, AT_GUARD, GUARD, SegmentId};
 use super::object::{self, Object};
 use super::user::User;
 
 /// Stands in the first word of a segment that is ready; its last byte is the layout's version.
-const MAGIC: u64 = u64::from_le_bytes(*b"WTSHARE\x01");
+const MAGIC: u64 = u64::from_le_bytes(*b"WTSHARE\x02");
 
 /// Byte offsets in the header.
 const AT_MAGIC: usize = 0;
@@ -81,13 +82,6 @@ pub(crate) struct Segment {
     allocator: Option<Mutex<Allocator>>,
 }
 
-/// The segments that this process has mapped.
-static MAPPED: Mutex<Option<FxHashMap<SegmentId, Weak<Segment>>>> = Mutex::new(None);
-
-fn mapped() -> MutexGuard<'static, Option<FxHashMap<SegmentId, Weak<Segment>>>> {
-    MAPPED.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Segment {
     /// Makes a segment with room for `bytes` bytes of objects, which only this process fills.
     pub(crate) fn create(tree: SegmentId, bytes: usize) -> io::Result<Arc<Segment>> {
@@ -98,21 +92,23 @@ impl Segment {
         let allocator = Some(Mutex::new(Allocator::new(DATA, total)));
         let memory = Arc::new(memory);
         let segment = Arc::new(Segment { id, tree, memory, user, objects: Mutex::default(), allocator });
-        mapped().get_or_insert_default().insert(id, Arc::downgrade(&segment));
+        mapped().enter(id, &segment);
         Ok(segment)
     }
 
     /// The segment of that identity, mapped if this process has not yet.
     pub(crate) fn open(id: SegmentId) -> Result<Arc<Segment>, OpenError> {
         let mut mapped = mapped();
-        let known = mapped.get_or_insert_default();
-        if let Some(segment) = known.get(&id).and_then(Weak::upgrade) {
+        if let Some(segment) = mapped.find(id) {
             return Ok(segment);
         }
-        let memory = Named::open(&id.name())?;
+        let memory = match mapped.wake(id) {
+            Some(memory) => memory,
+            None => Arc::new(Named::open(&id.name())?),
+        };
         let tree = check(&memory, id)?;
         let segment = Arc::new(Segment::enter(id, tree, memory)?);
-        known.insert(id, Arc::downgrade(&segment));
+        mapped.enter(id, &segment);
         Ok(segment)
     }
 
@@ -122,7 +118,7 @@ impl Segment {
             match Named::open(&id.name()) {
                 Ok(memory) => {
                     check(&memory, id)?;
-                    return Segment::enter(id, id, memory);
+                    return Segment::enter(id, id, Arc::new(memory));
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error.into()),
@@ -148,8 +144,8 @@ impl Segment {
     }
 
     /// Enters this process into the table of users.
-    fn enter(id: SegmentId, tree: SegmentId, memory: Named) -> Result<Segment, OpenError> {
-        let (objects, memory) = (Mutex::default(), Arc::new(memory));
+    fn enter(id: SegmentId, tree: SegmentId, memory: Arc<Named>) -> Result<Segment, OpenError> {
+        let objects = Mutex::default();
         let mut segment = Segment { id, tree, memory, user: MAX_USERS, objects, allocator: None };
         let place = segment.take_place().or_else(|| {
             segment.settle();
@@ -264,14 +260,24 @@ impl Segment {
     /// One process settles one dead user: it first puts itself in its place. Should it die over that, the
     /// next one takes it from there.
     pub(crate) fn settle(&self) {
+        self.settle_those(|_| true, |_| ());
+    }
+
+    /// As `settle`, for a process whose handles have all arrived: what only it had is over.
+    pub(super) fn settle_for_good(&self, pid: u32) {
+        self.settle_those(|user| user.pid == pid, |offset| object::retire(self, offset));
+    }
+
+    fn settle_those(&self, which: impl Fn(User) -> bool, after: impl Fn(usize)) {
         // Asked for once: it costs a call into the kernel, and barriers settle each round.
         let claim = SETTLING | User::own().to_word();
         for index in (0..MAX_USERS).filter(|index| *index != self.user) {
             let entry = self.user_at(index);
             let word = entry.load(Ordering::Acquire);
-            let ended = User::from_word(word & !SETTLING).is_some_and(|user| !user.is_alive());
-            if ended && entry.compare_exchange(word, claim, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                self.starts().for_each(|offset| object::give_back(self, offset, index));
+            let user = User::from_word(word & !SETTLING).filter(|user| which(*user));
+            let claimed = || entry.compare_exchange(word, claim, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+            if user.is_some_and(|user| !user.is_alive()) && claimed() {
+                self.starts().filter(|at| object::give_back(self, *at, index)).for_each(&after);
                 entry.store(0, Ordering::Release);
             }
         }
@@ -280,16 +286,12 @@ impl Segment {
 
 impl Drop for Segment {
     fn drop(&mut self) {
-        let mut mapped = mapped();
-        if let Some(known) = mapped.as_mut() {
-            // Somebody may have mapped it anew meanwhile.
-            if known.get(&self.id).is_some_and(|segment| segment.strong_count() == 0) {
-                known.remove(&self.id);
-            }
+        // It never got a place, and whoever opens it holds the table of what is mapped.
+        if self.user == MAX_USERS {
+            return;
         }
-        if self.user < MAX_USERS {
-            self.user_at(self.user).store(0, Ordering::Release);
-        }
+        self.user_at(self.user).store(0, Ordering::Release);
+        mapped().leave(self.id, &self.memory);
     }
 }
 
@@ -331,4 +333,21 @@ fn check(memory: &Named, id: SegmentId) -> Result<SegmentId, OpenError> {
     }
     let (pid, number) = (word(AT_TREE_PID).unwrap_or(0), word(AT_TREE_NUMBER).unwrap_or(0));
     Ok(SegmentId { pid: pid as u32, number })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_with_too_many_users_is_an_error() {
+        let segment = Segment::create(SegmentId::new(), 4096).unwrap();
+        // As another process sees it, which has not mapped it.
+        mapped().forget(segment.id());
+        (0..MAX_USERS)
+            .for_each(|index| segment.user_at(index).store(User::own().to_word(), Ordering::Relaxed));
+        assert!(matches!(Segment::open(segment.id()), Err(OpenError::Full)));
+        segment.user_at(7).store(0, Ordering::Relaxed);
+        assert_eq!(Segment::open(segment.id()).unwrap().user(), 7);
+    }
 }

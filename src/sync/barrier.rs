@@ -21,11 +21,9 @@ const ARRIVED: usize = 1;
 /// Goes up whenever a round ends, well or not; the word to sleep on.
 const ROUND: usize = 2;
 const BROKEN: usize = 3;
-/// How many deaths of users are dealt with.
-const DEATHS: usize = 4;
 /// A bit for each of the last rounds: whether it ended well.
-const WELL: usize = 5;
-const WORDS: usize = 6;
+const WELL: usize = 4;
+const WORDS: usize = 5;
 
 /// How many rounds are remembered.
 const REMEMBERED: u64 = 64;
@@ -126,7 +124,8 @@ impl Barrier {
     pub fn reset(&self) -> Result<(), LockError> {
         self.shared.object().segment().settle();
         let monitor = Monitor::enter(&self.shared)?;
-        monitor.commit(&[(BROKEN, 0), (DEATHS, self.shared.object().deaths())]);
+        self.shared.object().forget_deaths();
+        monitor.commit(&[(BROKEN, 0)]);
         self.finish(monitor, End::Badly);
         Ok(())
     }
@@ -173,9 +172,7 @@ impl Barrier {
 
     /// Whether it is broken, or must be because a user has died.
     fn look(&self, monitor: &Monitor<'_>) -> bool {
-        let object = self.shared.object();
-        // Somebody may be about to count a death, and tells nobody when that is done.
-        monitor.get(BROKEN) != 0 || object.is_death_being_counted() || monitor.get(DEATHS) != object.deaths()
+        monitor.get(BROKEN) != 0 || self.shared.object().has_death()
     }
 
     fn pass(

@@ -60,9 +60,17 @@ macro_rules! lockable {
             #[inline]
             pub fn lock(&self) -> Result<$guard, LockError> {
                 let location = ::std::panic::Location::caller();
-                if let Some(guard) = self.take_at_once(location) {
-                    return Ok(guard);
+                match self.take_at_once(location) {
+                    Some(guard) => Ok(guard),
+                    None => self.wait_for_lock(location),
                 }
+            }
+
+            #[cold]
+            fn wait_for_lock(
+                &self,
+                location: &'static ::std::panic::Location<'static>,
+            ) -> Result<$guard, LockError> {
                 loop {
                     if let Some(guard) = self.take(Patience::Forever, Abandoned::Refuse, location)? {
                         return Ok(guard);

@@ -3,11 +3,11 @@
 use std::marker::PhantomData;
 use std::panic::Location;
 
-use crate::primitive::Ordering;
+use crate::primitive::{AtomicU32, Ordering};
 use crate::shm::object::AT_LOCK;
 
 use super::error::{HolderDied, LockError};
-use super::raw::{Patience, RawLock};
+use super::raw::{self, Patience, RawLock};
 use super::shared::Shared;
 
 /// The calling thread's hold on a lock of an object.
@@ -15,6 +15,7 @@ pub(crate) struct Hold<'a> {
     shared: &'a Shared,
     /// Where the lock's word lies in the object.
     at: usize,
+    word: &'a AtomicU32,
     marked: bool,
     /// The word names a thread, so the hold cannot leave it.
     not_send: PhantomData<*const ()>,
@@ -31,8 +32,8 @@ impl<'a> Hold<'a> {
     /// Takes an object's own lock, if there is nothing to it.
     #[inline]
     pub(super) fn at_once(shared: &'a Shared, location: &'static Location<'static>) -> Option<Hold<'a>> {
-        let taken = shared.acquire_at_once(AT_LOCK, location);
-        taken.then(|| Hold { shared, at: AT_LOCK, marked: false, not_send: PhantomData })
+        let word = shared.acquire_at_once(AT_LOCK, location)?;
+        Some(Hold { shared, at: AT_LOCK, word, marked: false, not_send: PhantomData })
     }
 
     /// Takes an object's own lock; `None` if it is busy.
@@ -54,7 +55,7 @@ impl<'a> Hold<'a> {
         location: &'static Location<'static>,
     ) -> Result<Option<Hold<'a>>, LockError> {
         let Some(marked) = shared.acquire_at(at, patience, location)? else { return Ok(None) };
-        let hold = Hold { shared, at, marked, not_send: PhantomData };
+        let hold = Hold { shared, at, word: shared.lock_at(at).word, marked, not_send: PhantomData };
         match (marked, abandoned) {
             (true, Abandoned::Refuse) => Err(LockError::HolderDied(Box::new(hold.holder_died_now()))),
             (false, _) | (true, Abandoned::Take) => Ok(Some(hold)),
@@ -72,13 +73,14 @@ impl<'a> Hold<'a> {
 
     /// The hold that the calling thread has already.
     pub(super) fn again(shared: &'a Shared) -> Hold<'a> {
-        Hold { shared, at: AT_LOCK, marked: shared.lock().is_marked(), not_send: PhantomData }
+        let lock = shared.lock();
+        Hold { shared, at: AT_LOCK, word: lock.word, marked: lock.is_marked(), not_send: PhantomData }
     }
 
     /// Gives the lock up; for a hold that several guards share.
     pub(super) fn give_up(&self) {
         // Another guard may have taken the mark away.
-        self.shared.give_up_at(self.at, self.lock().is_marked());
+        raw::give_up(self.word, self.lock().is_marked());
     }
 
     pub(super) fn shared(&self) -> &'a Shared {
@@ -110,7 +112,7 @@ impl<'a> Hold<'a> {
         location: &'static Location<'static>,
         meanwhile: &mut dyn FnMut(),
     ) -> Result<(), LockError> {
-        self.shared.give_up_at(self.at, self.marked);
+        raw::give_up(self.word, self.marked);
         meanwhile();
         loop {
             // The guard must hold its lock when this returns, so in a circle somebody else has to give up.
@@ -139,6 +141,6 @@ pub trait Held {
 impl Drop for Hold<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.shared.give_up_at(self.at, self.marked);
+        raw::give_up(self.word, self.marked);
     }
 }

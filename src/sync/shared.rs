@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::error::Error;
-use crate::primitive::Ordering;
+use crate::primitive::{AtomicU32, Ordering};
 use crate::roster::{self, Owner, Roster, Target};
 use crate::shm::object::{
     ABANDONED, ABANDONED_SITE, AT_LOCK, Handle, HandleError, Object, SITE_BEHIND, Shape,
@@ -14,7 +14,7 @@ use crate::shm::object::{
 use crate::shm::{self, transit};
 
 use super::error::{Deadlock, HolderDied, LockError};
-use super::raw::{self, Patience, RawLock, Refusal, Request};
+use super::raw::{Patience, RawLock, Refusal, Request};
 
 /// An object of some kind. Each type of this module is one of these with a face.
 #[derive(Clone)]
@@ -77,23 +77,17 @@ impl Shared {
         }
     }
 
-    /// Takes a lock if there is nothing to it: it is free, not marked, and the thread is known.
+    /// Takes a lock if there is nothing to it: it is free, not marked, and the thread is known. Returns its word.
     #[inline]
-    pub(super) fn acquire_at_once(&self, at: usize, location: &'static Location<'static>) -> bool {
-        let Some(me) = self.roster.me_if_known() else { return false };
-        let taken =
-            self.object.half_word(at).compare_exchange(0, me.bits(), Ordering::Acquire, Ordering::Relaxed);
-        if taken.is_ok() {
-            let site = self.roster.site(location);
-            self.object.half_word(at + SITE_BEHIND).store(site, Ordering::Relaxed);
-        }
-        taken.is_ok()
-    }
-
-    /// Gives a lock up.
-    #[inline]
-    pub(super) fn give_up_at(&self, at: usize, marked: bool) {
-        raw::give_up(self.object.half_word(at), marked);
+    pub(super) fn acquire_at_once(
+        &self,
+        at: usize,
+        location: &'static Location<'static>,
+    ) -> Option<&AtomicU32> {
+        let (me, word) = (self.roster.me_if_known()?, self.object.half_word(at));
+        word.compare_exchange(0, me.bits(), Ordering::Acquire, Ordering::Relaxed).ok()?;
+        self.object.half_word(at + SITE_BEHIND).store(self.roster.site(location), Ordering::Relaxed);
+        Some(word)
     }
 
     /// Takes a lock whose word lies at `at` in this object. `None` if it is busy; true if it is marked.

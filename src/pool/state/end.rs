@@ -52,7 +52,7 @@ impl State {
             return;
         };
         // What is on its way from there is opened by now.
-        crate::shm::name::sweep_of(worker.pid);
+        crate::shm::mapped::process_ended(worker.pid);
         worker.stderr.read_rest();
         let notes = worker.lane.lane().black_box();
         let elapsed = notes.elapsed(monotonic_nanos());

@@ -35,6 +35,6 @@ mod sys;
 mod task;
 mod words;
 
-pub use models::{barrier, bell, claim, condition, event, lane, lock, ring, semaphore};
+pub use models::{barrier, bell, claim, condition, event, lane, lock, object, ring, semaphore};
 pub use pool::hand_over;
 pub use sync::parts;

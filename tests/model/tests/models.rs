@@ -1,7 +1,7 @@
 //! What the models show. Each looks at more than one order, or it would show nothing.
 
 use watertight_model::{
-    barrier, bell, claim, condition, event, hand_over, lane, lock, parts, ring, semaphore,
+    barrier, bell, claim, condition, event, hand_over, lane, lock, object, parts, ring, semaphore,
 };
 
 fn check(model: fn() -> usize) {
@@ -178,6 +178,11 @@ fn a_death_that_a_stranger_counts_breaks_a_barrier_too() {
 }
 
 #[test]
+fn a_barrier_that_was_reset_knows_nothing_of_earlier_deaths() {
+    check(barrier::mended_while_a_stranger_counts);
+}
+
+#[test]
 fn a_notification_under_the_lock_is_never_missed() {
     check(condition::under_the_lock);
 }
@@ -240,4 +245,14 @@ fn a_whole_whose_holder_dies_at_any_step_passes_on() {
 #[test]
 fn a_mark_that_was_taken_away_from_a_part_does_not_come_back() {
     check(parts::a_mark_stays_away);
+}
+
+#[test]
+fn whoever_is_the_last_to_let_go_of_an_object_ends_it() {
+    check(object::the_last_one_ends_it);
+}
+
+#[test]
+fn an_object_that_is_opened_while_it_ends_is_there_or_gone_for_good() {
+    check(object::opened_at_the_last_moment);
 }

@@ -124,3 +124,21 @@ pub fn a_stranger_counts() -> usize {
         other.join().expect("the other one ends");
     })
 }
+
+/// A party has died, and somebody is still settling that while another one mends the barrier: it stays mended.
+pub fn mended_while_a_stranger_counts() -> usize {
+    explore(3, || {
+        let gate = gate(1);
+        let other = process(2, &gate, |gate| {
+            killed_after(0, || ());
+            become_process(3);
+            gate.count.store(1, Ordering::SeqCst);
+            Segment::only().settle();
+        });
+        if gate.count.load(Ordering::SeqCst) == 1 {
+            gate.barrier.reset().expect("there is room");
+            assert!(gate.barrier.wait().is_ok(), "a death that was dealt with");
+        }
+        other.join().expect("the other one ends");
+    })
+}

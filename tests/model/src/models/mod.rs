@@ -7,6 +7,7 @@ pub mod condition;
 pub mod event;
 pub mod lane;
 pub mod lock;
+pub mod object;
 pub mod ring;
 pub mod semaphore;
 

@@ -63,7 +63,7 @@ pub(crate) fn killed_after(steps: u32, body: impl FnOnce()) -> bool {
     let roster = Arc::clone(&ROSTER);
     let slot = SLOT.with(Cell::get);
     roster.dead[slot].store(1, Ordering::Release);
-    roster.segment().count_death();
+    roster.segment().count_death(slot);
     // All processes of a model look through the same bells.
     roster.bells.ring(Whose::Own);
     died

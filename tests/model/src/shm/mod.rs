@@ -1,5 +1,9 @@
 //! One piece of shared memory of loom's words.
 
+#[path = "../../../../src/shm/life.rs"]
+pub(crate) mod life;
+#[path = "../../../../src/shm/mask.rs"]
+pub(crate) mod mask;
 pub(crate) mod name;
 pub(crate) mod object;
 pub(crate) mod segment;

@@ -4,10 +4,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::mask;
 use super::segment::{OpenError, Segment};
 use crate::primitive::{AtomicU32, AtomicU64, Ordering};
+use crate::roster::layout::MAX_THREADS;
 
-pub(super) const AT_DEATHS: usize = 0;
+/// Every process of a model holds every object.
+pub(super) const AT_MASK: usize = 0;
+const EVERYBODY: u64 = (1 << (MAX_THREADS + 1)) - 2;
 
 pub(crate) const ABANDONED: usize = 16;
 pub(crate) const ABANDONED_SITE: usize = 8;
@@ -77,6 +81,7 @@ impl Object {
         let table = if shape.kind == Kind::Array { 8 + 24 * MOST_PARTS } else { 0 };
         let segment = Segment::only();
         let offset = segment.take((HEAD + table + shape.size as usize).next_multiple_of(8));
+        segment.word(offset + AT_MASK).store(EVERYBODY, Ordering::Relaxed);
         Arc::new(Object { segment, offset, shape })
     }
 
@@ -111,12 +116,12 @@ impl Object {
         }
     }
 
-    pub(crate) fn deaths(&self) -> u64 {
-        self.word(AT_DEATHS).load(Ordering::Acquire)
+    pub(crate) fn has_death(&self) -> bool {
+        mask::has_death(self.word(AT_MASK), 0, |user| self.segment.is_being_settled(user))
     }
 
-    pub(crate) fn is_death_being_counted(&self) -> bool {
-        self.segment.is_being_settled()
+    pub(crate) fn forget_deaths(&self) {
+        mask::forget_deaths(self.word(AT_MASK), 0, |user| self.segment.is_being_settled(user));
     }
 
     pub(crate) fn name(&self) -> Option<String> {

@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::mask;
 use super::name::{ONLY, SegmentId};
-use super::object::AT_DEATHS;
+use super::object::AT_MASK;
 use crate::primitive::{AtomicU32, AtomicU64, Ordering};
 use crate::roster::layout::BYTES;
 
@@ -23,7 +24,7 @@ struct Memory {
     lower: Vec<AtomicU32>,
     /// Where objects begin, and the end of the last one. No part of what processes share.
     objects: Mutex<Vec<usize>>,
-    /// How many have died and were not settled yet; in the upper half, how many are being settled.
+    /// A bit for each process that has died and was not settled yet; in the upper half, that is being settled.
     dead: AtomicU64,
 }
 
@@ -90,31 +91,33 @@ impl Segment {
     }
 
     /// A process has died.
-    pub(crate) fn count_death(&self) {
-        self.0.dead.fetch_add(1, Ordering::AcqRel);
+    pub(crate) fn count_death(&self, process: usize) {
+        self.0.dead.fetch_or(1 << process, Ordering::AcqRel);
     }
 
-    pub(super) fn is_being_settled(&self) -> bool {
-        self.0.dead.load(Ordering::Acquire) >= BEING_SETTLED
+    pub(super) fn is_being_settled(&self, process: usize) -> bool {
+        self.0.dead.load(Ordering::Acquire) >> (BEING_SETTLED + process) & 1 == 1
     }
 
-    /// Counts those who have died in every object. One process settles one dead user.
+    /// Takes the shares of those who have died out of every object. One process settles one dead user.
     pub(crate) fn settle(&self) {
         let seen = self.0.dead.load(Ordering::Acquire);
-        let dead = seen % BEING_SETTLED;
-        let claimed = seen - dead + dead * BEING_SETTLED;
+        let dead = seen & ((1 << BEING_SETTLED) - 1);
+        let claimed = seen & !dead | dead << BEING_SETTLED;
         let exchange = || self.0.dead.compare_exchange(seen, claimed, Ordering::AcqRel, Ordering::Relaxed);
         if dead == 0 || exchange().is_err() {
             return;
         }
         let mut objects = self.objects().clone();
         objects.pop();
-        objects.iter().for_each(|at| _ = self.word(at + AT_DEATHS).fetch_add(dead, Ordering::AcqRel));
-        self.0.dead.fetch_sub(dead * BEING_SETTLED, Ordering::AcqRel);
+        for process in (0..BEING_SETTLED).filter(|process| dead >> process & 1 == 1) {
+            objects.iter().for_each(|at| _ = mask::give_back(self.word(at + AT_MASK), 1 << process));
+        }
+        self.0.dead.fetch_and(!(dead << BEING_SETTLED), Ordering::AcqRel);
     }
 }
 
-const BEING_SETTLED: u64 = 1 << 32;
+const BEING_SETTLED: usize = 32;
 
 #[derive(Debug, thiserror::Error)]
 #[error("there is only one segment")]
