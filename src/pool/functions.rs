@@ -3,9 +3,9 @@
 use crate::error::{Error, Kind};
 use crate::link::frame::Coding;
 use crate::task::arguments::{Task, Transfer};
-use crate::task::error::{TaskContext, TaskError, TaskErrorKind};
+use crate::task::error::{Encoding, TaskContext, TaskError, TaskErrorKind};
 use crate::task::identity::descriptor_of;
-use crate::task::registry;
+use crate::task::{luggage, registry};
 
 use super::Pool;
 use super::batch::{Function, Name};
@@ -18,6 +18,7 @@ impl Pool {
         A: Transfer,
         F::Output: Transfer,
     {
+        refuse_ends::<A, F::Output>()?;
         let descriptor = descriptor_of::<F, A>(function);
         if self.keeper.is_same_build() {
             let number = descriptor.offset().map_err(|error| Kind::Task(error.to_string()))?;
@@ -47,10 +48,22 @@ impl Pool {
     }
 }
 
+/// A task of a pool may move from worker to worker, and an end of an ipc-channel cannot.
+#[inline]
+pub(super) fn refuse_ends<A: 'static, R: 'static>() -> Result<(), Error> {
+    let what = match (luggage::shows_ends::<A>(), luggage::shows_ends::<R>()) {
+        (false, false) => return Ok(()),
+        (true, _) => Encoding::EncodeArguments,
+        (false, true) => Encoding::EncodeResult,
+    };
+    Err(Kind::Encoding { what, message: luggage::HoldsEnds.to_string() }.into())
+}
+
 /// A task that reached no worker, because the pool does not take it.
 pub(super) fn not_run(error: Error, task: &str) -> TaskError {
     let kind = match error.kind() {
         Kind::Task(message) => TaskErrorKind::UnknownTask { message: message.clone() },
+        Kind::Encoding { what, message } => TaskErrorKind::Encoding { what: *what, message: message.clone() },
         Kind::Closed => TaskErrorKind::Closed,
         _ => TaskErrorKind::NoWorker { message: error.to_string() },
     };

@@ -41,7 +41,7 @@ use crate::task::error::TaskError;
 
 use self::core::Core;
 use builder::Options;
-use functions::not_run;
+use functions::{not_run, refuse_ends};
 use imap::Order;
 
 pub use builder::{Output, PoolBuilder};
@@ -273,6 +273,7 @@ impl Pool {
         A: Transfer,
         R: Transfer,
     {
+        refuse_ends::<A, R>().map_err(|error| not_run(error, name))?;
         let function = self.named(name, Coding::Registered).map_err(|error| not_run(error, name))?;
         self.apply_function(function, &arguments)
     }

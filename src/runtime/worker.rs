@@ -150,6 +150,7 @@ impl Worker {
             result: &mut self.result,
             result_parts: &mut self.parts,
             largest_result: self.settings.largest_result,
+            only: self.settings.role == Role::Process,
         };
         match panic::catch(|| code.run(&mut call)) {
             Ok(Ok(())) => UpKind::Value,
