@@ -20,7 +20,7 @@ impl Pool {
     {
         refuse_ends::<A, F::Output>()?;
         let descriptor = descriptor_of::<F, A>(function);
-        if self.keeper.is_same_build() {
+        if self.staff.is_same_build() {
             let number = descriptor.offset().map_err(|error| Kind::Task(error.to_string()))?;
             return Ok(Function { coding: Coding::Offset, number, name: Name::Static((descriptor.name)()) });
         }
@@ -31,7 +31,7 @@ impl Pool {
             );
             return Err(Kind::Task(text).into());
         };
-        let number = registry::find_described(self.keeper.tasks(), &description)
+        let number = registry::find_described(self.staff.tasks(), &description)
             .map_err(|error| Kind::Task(error.to_string()))?;
         Ok(Function {
             coding: Coding::Registered,
@@ -41,7 +41,7 @@ impl Pool {
     }
 
     pub(super) fn named(&self, name: &str, coding: Coding) -> Result<Function, Error> {
-        let tasks = self.keeper.tasks();
+        let tasks = self.staff.tasks();
         let number = registry::find(tasks, name).map_err(|error| Kind::Task(error.to_string()))?;
         let name = Name::Shared(tasks[number as usize].name.as_str().into());
         Ok(Function { coding, number: u64::from(number), name })
