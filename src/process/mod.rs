@@ -107,6 +107,11 @@ impl<R: Transfer> Process<R> {
 
     /// Waits for the process to end, and returns the function's value or how it died.
     ///
+    /// It is the process that is waited for, as in Python: a function that has returned still has its exit before it,
+    /// destructors of thread-locals and exit handlers among it, and these may take for ever.
+    /// [`join_timeout`](Process::join_timeout) gives up in time; a [`kill`](ProcessHandle::kill) during the exit costs
+    /// nothing, because the value is there by then, and `join` returns it.
+    ///
     /// # Errors
     /// [`TaskError`] says how the function ended, if not with a value.
     pub fn join(self) -> Result<R, TaskError> {
