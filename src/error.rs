@@ -38,6 +38,8 @@ pub(crate) enum Kind {
     Option(String),
     #[error("{0}")]
     Task(String),
+    #[error("{}: {message}", what.text())]
+    Encoding { what: crate::task::error::Encoding, message: String },
     #[error("the workers do not start: {0}")]
     Broken(String),
     #[error("the pool is closed")]

@@ -27,6 +27,7 @@
 //! - [`Pool`] runs many tasks: [`map`](Pool::map), [`imap`](Pool::imap), [`apply`](Pool::apply),
 //!   [`apply_async`](Pool::apply_async) and their kin. [`Pool::builder`] has the options: time-outs, attempts,
 //!   memory and CPU limits, an initializer.
+//! - [`Pool::threads`] is the same front over threads, to compare or to switch.
 //! - [`Process`] runs one function in a process of its own.
 //! - [`#[watertight::test]`](macro@test), [`assert_dies!`] and [`isolate`] are for tests whose code may die.
 //!

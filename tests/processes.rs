@@ -313,3 +313,33 @@ fn processes_die_with_the_one_that_started_them() {
     assert_eq!(process.join().unwrap_err().signal(), Some(Signal::SIGKILL));
     until(|| !runs(pid));
 }
+
+/// Stands at a gate when the process exits, behind everything that its function did.
+struct AtExit(PathBuf);
+
+impl Drop for AtExit {
+    fn drop(&mut self) {
+        stop_at(&self.0);
+    }
+}
+
+thread_local! {
+    static AT_EXIT: std::cell::RefCell<Option<AtExit>> = const { std::cell::RefCell::new(None) };
+}
+
+fn hang_at_exit(gate: PathBuf) -> u8 {
+    AT_EXIT.set(Some(AtExit(gate)));
+    9
+}
+
+#[watertight::test]
+fn join_waits_for_the_exit_and_a_kill_in_it_costs_no_value() {
+    let gate = Gate::new();
+    let process = Process::spawn(hang_at_exit, (gate.path(),)).unwrap();
+    let held = gate.wait_for_task();
+    let process = process.join_timeout(MOMENT).unwrap_err().into_inner();
+    assert!(process.is_alive());
+    process.kill().unwrap();
+    assert_eq!(process.join().unwrap(), 9);
+    drop(held);
+}

@@ -15,13 +15,13 @@ use nix::poll::{PollFd, PollFlags, poll};
 use nix::unistd::Pid;
 
 use crate::error::{Error, KeeperFailure, Kind};
-use crate::link::command::prepare_to_send;
 use crate::link::request::{self, Greeting, Hello, Incoming, Notice, Request, Tree};
 use crate::link::token::{self, MAX_DEPTH, Token};
 use crate::roster;
 use crate::sys::image::Image;
 use crate::sys::socket::{self, MAX_PACKET, Received};
 use crate::sys::{fd, pidfd, spawn};
+use crate::task::luggage::prepare_to_send;
 use crate::task::registry::TaskDescription;
 
 use super::client::Client;

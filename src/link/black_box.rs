@@ -58,6 +58,12 @@ impl<'a> BlackBox<'a> {
         [&self.words[DONE], &self.words[TOTAL]]
     }
 
+    /// Worker that is a thread: so far is its task.
+    pub(crate) fn tell_progress(self, done: u64, total: u64) {
+        self.words[TOTAL].store(total, Ordering::Relaxed);
+        self.words[DONE].store(done, Ordering::Relaxed);
+    }
+
     /// Host: how far the running task is.
     pub(crate) fn progress(self) -> Progress {
         let read = |index: usize| self.words[index].load(Ordering::Relaxed);

@@ -289,6 +289,11 @@ impl<'l> WorkerEnd<'l> {
         }
     }
 
+    /// Objects in results that the host may not have read yet.
+    pub(crate) fn into_passengers(self) -> Vec<Buffer> {
+        self.passengers.into_iter().map(|(_, list)| list).collect()
+    }
+
     fn ring_host(&mut self) {
         if self.lane.host_bell().answer() {
             self.write_doorbell();

@@ -19,6 +19,7 @@ use super::Pool;
 use super::core::Core;
 use super::driver::Driver;
 use super::machine::{Config, Machine};
+use super::staff::Staff;
 use super::state::{OnBreak, State};
 
 /// Where a pool's workers write.
@@ -57,6 +58,8 @@ pub(super) struct Options {
     pub(super) stdout: Output,
     pub(super) stderr: Output,
     pub(super) measured: bool,
+    /// Whether the workers are threads.
+    pub(super) threads: bool,
     /// Where output goes in place of stderr.
     pub(super) relay: Option<Arc<OwnedFd>>,
 }
@@ -115,6 +118,7 @@ impl Default for PoolBuilder {
             stdout: Output::Inherit,
             stderr: Output::Inherit,
             measured: false,
+            threads: false,
             relay: None,
         };
         PoolBuilder {
@@ -131,6 +135,12 @@ impl PoolBuilder {
     /// How many workers; [`cpu_count`] by default.
     pub fn workers(mut self, workers: usize) -> Self {
         self.options.workers = workers;
+        self
+    }
+
+    /// Makes the workers threads of this program; [`Pool::threads`] says what differs.
+    pub fn threads(mut self) -> Self {
+        self.options.threads = true;
         self
     }
 
@@ -323,11 +333,17 @@ impl PoolBuilder {
         self.check()?;
         let PoolBuilder { options, executable, initializer, on_break, counters } = self;
         let initializer = initializer.transpose()?;
-        let keeper = Keeper::of(&executable)?;
-        if initializer.is_some() && !keeper.is_same_build() {
+        let (staff, client) = match options.threads {
+            true => (Staff::threads(), None),
+            false => {
+                let keeper = Keeper::of(&executable)?;
+                let client = keeper.client().map_err(|error| Error::system("reach the keeper", error))?;
+                (Staff::Processes(keeper), Some(client))
+            }
+        };
+        if initializer.is_some() && !staff.is_same_build() {
             return Err(Kind::Option("an initializer needs workers of the same executable".to_owned()).into());
         }
-        let client = keeper.client().map_err(|error| Error::system("reach the keeper", error))?;
         let config = Config {
             workers: options.workers,
             spares: options.spares,
@@ -352,7 +368,7 @@ impl PoolBuilder {
             .name("watertight-driver".to_owned())
             .spawn(move || driver.run())
             .map_err(|error| Error::system("start a thread", error))?;
-        Ok(Pool::started(core, options, keeper, thread))
+        Ok(Pool::started(core, options, staff, thread))
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -365,9 +381,29 @@ impl PoolBuilder {
             (options.buffer == 0, "the lazy iterators need room for at least one outcome"),
             (options.max_pending == 0, "at least one task must be allowed to be pending"),
         ];
-        match zero.into_iter().find(|(wrong, _)| *wrong) {
-            Some((_, text)) => Err(Kind::Option(text.to_owned()).into()),
+        if let Some((_, text)) = zero.into_iter().find(|(wrong, _)| *wrong) {
+            return Err(Kind::Option(text.to_owned()).into());
+        }
+        match self.processes_only().into_iter().find(|(wanted, _)| options.threads && *wanted) {
+            Some((_, what)) => Err(Kind::Option(format!("a pool of threads cannot have {what}")).into()),
             None => Ok(()),
         }
+    }
+
+    /// What only processes have, and whether it is wanted.
+    fn processes_only(&self) -> [(bool, &'static str); 8] {
+        let options = &self.options;
+        let surroundings = options.clear_environment || !options.environment.is_empty();
+        let output = options.stdout != Output::Inherit || options.stderr != Output::Inherit;
+        [
+            (self.executable != Executable::Own, "another executable"),
+            (options.timeout.is_some(), "a time-out: nobody can kill a thread"),
+            (options.limits.memory.is_some(), "a memory limit: its workers share this program's memory"),
+            (options.limits.cpu_time.is_some(), "a limit of processor time: nobody can kill a thread"),
+            (surroundings, "an environment of its own"),
+            (options.working_directory.is_some(), "a folder of its own"),
+            (output, "an output of its own"),
+            (options.method != StartMethod::Fork, "a start method"),
+        ]
     }
 }

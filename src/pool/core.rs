@@ -3,6 +3,7 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes as Buffer;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
@@ -36,6 +37,8 @@ pub(super) struct Core {
     nudge: EventFd,
     /// Told when the pool has come to its end.
     pub(super) ended: Condvar,
+    /// Workers that were threads and have ended, with the objects in their last results.
+    departed: Mutex<Vec<(u32, Vec<Buffer>)>>,
 }
 
 impl Core {
@@ -52,6 +55,7 @@ impl Core {
             kick: eventfd()?,
             nudge: eventfd()?,
             ended: Condvar::new(),
+            departed: Mutex::new(Vec::new()),
         };
         core.events.add(&core.kick, EpollEvent::new(EpollFlags::EPOLLIN, KICK))?;
         core.events.add(&core.bells.0, EpollEvent::new(EpollFlags::EPOLLIN, BELLS))?;
@@ -71,6 +75,16 @@ impl Core {
 
     pub(super) fn answer_kick(&self) {
         let _ = self.kick.read();
+    }
+
+    /// A worker that was a thread has ended.
+    pub(super) fn depart(&self, id: u32, passengers: Vec<Buffer>) {
+        self.departed.lock().unwrap_or_else(PoisonError::into_inner).push((id, passengers));
+        self.kick();
+    }
+
+    pub(super) fn take_departed(&self) -> Vec<(u32, Vec<Buffer>)> {
+        std::mem::take(&mut *self.departed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Wakes a poller that sleeps in the set of doorbells.

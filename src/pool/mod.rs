@@ -22,6 +22,7 @@ mod outcome;
 mod reader;
 mod relay;
 mod sorted;
+mod staff;
 mod state;
 mod stats;
 #[cfg(feature = "cli")]
@@ -34,15 +35,15 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crate::error::Error;
-use crate::keeper::handle::Keeper;
 use crate::link::frame::Coding;
 use crate::task::arguments::{Task, Transfer};
 use crate::task::error::TaskError;
 
 use self::core::Core;
 use builder::Options;
-use functions::not_run;
+use functions::{not_run, refuse_ends};
 use imap::Order;
+use staff::Staff;
 
 pub use builder::{Output, PoolBuilder};
 pub use handle::{AsyncResult, MapResult};
@@ -78,7 +79,7 @@ pub use stats::Stats;
 pub struct Pool {
     core: Arc<Core>,
     options: Options,
-    keeper: Arc<Keeper>,
+    staff: Staff,
     driver: Option<JoinHandle<()>>,
 }
 
@@ -91,13 +92,45 @@ impl Pool {
         Pool::builder().workers(workers).start()
     }
 
+    /// A pool of `workers` threads of this program, with the default options: the same front without the isolation.
+    ///
+    /// For comparing, and for tasks that need no process of their own. No [`init`](crate::init) is needed. What
+    /// differs, because a thread has no process of its own:
+    ///
+    /// - a task that crashes, exits or overflows its stack takes this program along. A panic is an error as ever,
+    ///   without its location, and the program's panic hook tells it too;
+    /// - nobody can kill a thread. A task that is cancelled is asked to stop ([`task::cancelled`](crate::task::cancelled)),
+    ///   and its outcome comes when it returns. `terminate` ends all tasks with an error at once, and asks those that
+    ///   run to stop; `join` waits for them to return, and dropping the pool does for up to thirty seconds, after which
+    ///   they are left to themselves;
+    /// - time-outs, limits, environment, folder, output and another executable are errors of the builder;
+    /// - threads that a task starts are not part of it: `cancelled`, `progress` and
+    ///   [`worker::state`](crate::worker::state) know it on its own thread alone. What an initializer returns is never
+    ///   dropped.
+    ///
+    /// Arguments and results are encoded and decoded, and so copied, as they are for processes.
+    ///
+    /// ```
+    /// use watertight::Pool;
+    ///
+    /// let pool = Pool::threads(2)?;
+    /// assert_eq!(pool.map(|x: i64| x * x, 1..=5)?, [1, 4, 9, 16, 25]);
+    /// # Ok::<(), watertight::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`PoolBuilder::start`].
+    pub fn threads(workers: usize) -> Result<Pool, Error> {
+        Pool::builder().workers(workers).threads().start()
+    }
+
     /// A builder with all options.
     pub fn builder() -> PoolBuilder {
         PoolBuilder::default()
     }
 
-    fn started(core: Arc<Core>, options: Options, keeper: Arc<Keeper>, driver: JoinHandle<()>) -> Pool {
-        Pool { core, options, keeper, driver: Some(driver) }
+    fn started(core: Arc<Core>, options: Options, staff: Staff, driver: JoinHandle<()>) -> Pool {
+        Pool { core, options, staff, driver: Some(driver) }
     }
 
     /// Runs `function` with `arguments`, a tuple, and waits for its value.
@@ -273,13 +306,14 @@ impl Pool {
         A: Transfer,
         R: Transfer,
     {
+        refuse_ends::<A, R>().map_err(|error| not_run(error, name))?;
         let function = self.named(name, Coding::Registered).map_err(|error| not_run(error, name))?;
         self.apply_function(function, &arguments)
     }
 
     /// The tasks that the worker executable offers by name.
     pub fn tasks(&self) -> &[crate::TaskDescription] {
-        self.keeper.tasks()
+        self.staff.tasks()
     }
 }
 

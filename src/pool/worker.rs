@@ -12,6 +12,7 @@ use crate::link::frame::DownHead;
 use crate::link::host_end::HostEnd;
 use crate::link::ring::Breach;
 use crate::process::stdio::Capture;
+use crate::runtime::thread::Station;
 use crate::task::error::TaskErrorKind;
 use crate::task::shared::Encoded;
 
@@ -63,10 +64,25 @@ impl Initializer {
     }
 }
 
+/// Who hears what a worker is told.
+enum Listener {
+    Process(IpcSender<Command>),
+    Thread(Arc<Station>),
+}
+
+impl Listener {
+    fn tell(&self, command: Command) {
+        match self {
+            Listener::Process(sender) => drop(sender.send(command)),
+            Listener::Thread(station) => station.obey(command),
+        }
+    }
+}
+
 /// The command channel of a worker.
 #[derive(Default)]
 pub(super) struct Commands {
-    sender: Option<IpcSender<Command>>,
+    listener: Option<Listener>,
     /// What is to be said as soon as the channel is there.
     waiting: Vec<Command>,
 }
@@ -74,19 +90,31 @@ pub(super) struct Commands {
 impl Commands {
     /// Says something, now or later. A worker that is gone hears nothing, and its exit is told anyway.
     pub(super) fn say(&mut self, command: Command) {
-        match &self.sender {
-            Some(sender) => drop(sender.send(command)),
+        match &self.listener {
+            Some(listener) => listener.tell(command),
             None => self.waiting.push(command),
         }
     }
 
     /// The channel is there.
     pub(super) fn attach(&mut self, sender: IpcSender<Command>) {
+        let listener = Listener::Process(sender);
         let waiting = std::mem::take(&mut self.waiting);
-        for command in std::iter::once(Command::Attach).chain(waiting) {
-            drop(sender.send(command));
+        std::iter::once(Command::Attach).chain(waiting).for_each(|command| listener.tell(command));
+        self.listener = Some(listener);
+    }
+
+    /// Of a worker that is a thread.
+    pub(super) fn to_thread(station: Arc<Station>) -> Commands {
+        Commands { listener: Some(Listener::Thread(station)), waiting: Vec::new() }
+    }
+
+    /// The worker, if it is a thread.
+    pub(super) fn thread(&self) -> Option<&Station> {
+        match &self.listener {
+            Some(Listener::Thread(station)) => Some(station),
+            Some(Listener::Process(_)) | None => None,
         }
-        self.sender = Some(sender);
     }
 }
 

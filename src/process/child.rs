@@ -2,9 +2,12 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes as Buffer;
+use ipc_channel::IpcError;
+use ipc_channel::ipc::IpcSender;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
@@ -13,6 +16,7 @@ use crate::error::{Error, Kind};
 use crate::keeper::client::Client;
 use crate::keeper::handle::{Executable, Keeper};
 use crate::keeper::identity;
+use crate::link::command::Command;
 use crate::link::frame::{DOWN_HEAD, DownHead, UpKind};
 use crate::link::host_end::HostEnd;
 use crate::link::request::{Incoming, Launch, Notice, Role, Settings, StartMethod};
@@ -23,6 +27,7 @@ use crate::sys::limits::Limits;
 use crate::sys::pidfd;
 use crate::sys::signal::Signal;
 use crate::task::error::{Absent, TaskContext, TaskError, TaskErrorKind};
+use crate::task::luggage::Luggage;
 
 use super::stdio::{Capture, Stdio, Stream};
 use super::verdict;
@@ -109,8 +114,12 @@ const LONGEST_DEATH: Duration = Duration::from_secs(1);
 const ID: u32 = 0;
 
 impl Child {
-    /// Starts a worker with one task, and returns once it exists. The descriptor is its pidfd.
-    pub(crate) fn start(options: Options, job: Job) -> Result<(Child, OwnedFd), Error> {
+    /// Starts a worker with one task and the ends of ipc-channels among its arguments, and returns once it
+    /// exists. The descriptor is its pidfd.
+    pub(crate) fn start(
+        options: Options,
+        (job, luggage): (Job, Option<Luggage>),
+    ) -> Result<(Child, OwnedFd), Error> {
         let keeper = Keeper::of(&Executable::Own)?;
         let system = |what| move |error| Error::system(what, error);
         // All that goes down fits at once: nobody has to feed the lane while the process runs.
@@ -129,7 +138,7 @@ impl Child {
         let launch = Launch {
             id: ID,
             method: if keeper.can_fork() { options.method } else { StartMethod::Exec },
-            commands: false,
+            commands: luggage.is_some(),
             stdin: has_stdin,
             environment,
             working_directory,
@@ -172,19 +181,24 @@ impl Child {
             verdict: None,
             breached: false,
         };
-        let process = child.wait_for_start()?;
+        let process = child.wait_for_start(luggage)?;
         let copy = process.try_clone().map_err(system("copy a descriptor"))?;
         child.process = Some(process);
         Ok((child, copy))
     }
 
-    fn wait_for_start(&mut self) -> Result<OwnedFd, Error> {
+    fn wait_for_start(&mut self, mut luggage: Option<Luggage>) -> Result<OwnedFd, Error> {
         loop {
             match self.client.receive().map_err(|error| Error::system("hear from the keeper", error))? {
-                Incoming::Message(Notice::Started { pid, .. }, mut descriptors) => {
+                Incoming::Message(Notice::Started { pid, commands, .. }, descriptors) => {
                     self.pid = pid;
+                    let mut descriptors = descriptors.into_iter();
+                    if let Some(name) = commands {
+                        let _listener = descriptors.next();
+                        self.send_luggage(name, luggage.take())?;
+                    }
                     let none = || Error::system("watch a process", Errno::EMFILE.into());
-                    return descriptors.pop().ok_or_else(none);
+                    return descriptors.next().ok_or_else(none);
                 }
                 Incoming::Message(Notice::Failed { step, errno, .. }, _) => {
                     return Err(Error::system(step.text(), io::Error::from_raw_os_error(errno)));
@@ -200,6 +214,29 @@ impl Child {
                 }
             }
         }
+    }
+
+    /// Sends the ends among the arguments; there is nothing else to say. Nobody has to read meanwhile, and what is
+    /// not read is closed with the worker's end.
+    fn send_luggage(&mut self, name: String, luggage: Option<Luggage>) -> Result<(), Error> {
+        let failed = |error| Error::system("send an end of an ipc-channel", error);
+        // A connect to nowhere leaks a descriptor, and a worker can remove what it can reach.
+        let sender = match Path::new(&name).exists() {
+            true => IpcSender::<Command>::connect(name),
+            false => Err(Errno::ENOENT.into()),
+        };
+        let told = self.client.connected(ID);
+        let sender = sender.map_err(failed)?;
+        let commands = luggage.into_iter().map(Command::Luggage).chain([Command::Retire]);
+        for command in std::iter::once(Command::Attach).chain(commands) {
+            match sender.send(command) {
+                Err(IpcError::Io(error)) if !is_gone(&error) => return Err(failed(error)),
+                // Its end is told by the keeper.
+                Err(_) => break,
+                Ok(()) => {}
+            }
+        }
+        told.map_err(|error| Error::system("reach the keeper", error))
     }
 
     /// Takes in what has come: results, output, the exit. Never waits.
@@ -344,6 +381,11 @@ impl Child {
 /// Nobody else has touched a lane whose worker does not exist yet.
 fn fresh_lane(breach: Breach) -> Error {
     Error::system("write to shared memory", io::Error::other(breach))
+}
+
+/// Whether a message failed because nobody is there to receive it.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 /// All that can bring news of a process.

@@ -31,6 +31,7 @@ use crate::sys::signal::Signal;
 use crate::task::arguments::{Task, Transfer};
 use crate::task::error::{Encoding, TaskError, TaskErrorKind};
 use crate::task::identity::{Descriptor, descriptor_of, descriptor_of_initializer};
+use crate::task::luggage::{self, Luggage};
 use crate::task::{codec, shared};
 
 use child::{Child, Job, Options};
@@ -88,6 +89,11 @@ static CHILDREN: Mutex<Vec<Weak<Inner>>> = Mutex::new(Vec::new());
 impl<R: Transfer> Process<R> {
     /// Runs `function` with `arguments`, a tuple, in a new process.
     ///
+    /// The arguments may hold up to 63 ends of ipc-channels (`IpcSender`, `IpcReceiver` and their kin for bytes), bare
+    /// or inside structures. A sender is cloned, a receiver moves; that holds even if the process cannot be made, and
+    /// a receiver is closed then. `IpcSharedMemory` does not travel, [`SharedMemory`](crate::SharedMemory) does. Such an
+    /// end cannot be the function's value.
+    ///
     /// # Errors
     /// If [`init`](crate::init) was not called, the arguments cannot be encoded, or the process cannot be
     /// made.
@@ -100,6 +106,11 @@ impl<R: Transfer> Process<R> {
     }
 
     /// Waits for the process to end, and returns the function's value or how it died.
+    ///
+    /// It is the process that is waited for, as in Python: a function that has returned still has its exit before it,
+    /// destructors of thread-locals and exit handlers among it, and these may take for ever.
+    /// [`join_timeout`](Process::join_timeout) gives up in time; a [`kill`](ProcessHandle::kill) during the exit costs
+    /// nothing, because the value is there by then, and `join` returns it.
     ///
     /// # Errors
     /// [`TaskError`] says how the function ended, if not with a value.
@@ -368,8 +379,9 @@ impl ProcessBuilder {
 }
 
 impl Job {
-    /// Encodes a function and its arguments for one worker of the same executable.
-    pub(crate) fn encode<F, A>(function: F, arguments: A) -> Result<Job, Error>
+    /// Encodes a function and its arguments for one worker of the same executable, and packs the ends of
+    /// ipc-channels among them.
+    pub(crate) fn encode<F, A>(function: F, arguments: A) -> Result<(Job, Option<Luggage>), Error>
     where
         F: Task<A>,
         A: Transfer,
@@ -385,15 +397,33 @@ impl Job {
         A: Transfer,
         F::Output: Send + Sync + 'static,
     {
-        Job::encode_for(descriptor_of_initializer::<F, A>(function), arguments)
+        match Job::encode_for(descriptor_of_initializer::<F, A>(function), arguments)? {
+            (job, None) => Ok(job),
+            // Each worker gets the same bytes, and an end is for one.
+            (_, Some(_)) => {
+                let message = luggage::HoldsEnds.to_string();
+                Err(Kind::Encoding { what: Encoding::EncodeArguments, message }.into())
+            }
+        }
     }
 
-    fn encode_for<A: Transfer>(descriptor: &'static Descriptor, arguments: A) -> Result<Job, Error> {
+    fn encode_for<A: Transfer>(
+        descriptor: &'static Descriptor,
+        arguments: A,
+    ) -> Result<(Job, Option<Luggage>), Error> {
         let offset = descriptor.offset().map_err(|error| Kind::Task(error.to_string()))?;
         let (mut line, mut parts) = (vec![0; 4], Vec::new());
-        let (encoded, shared) =
-            shared::numbering::<A, _>(|| codec::encode(&arguments, &mut line, &mut parts, codec::MAX_LINE));
-        encoded.map_err(|error| Kind::Task(format!("cannot encode the arguments: {error}")))?;
+        let mut encode = || {
+            shared::numbering::<A, _>(|| codec::encode(&arguments, &mut line, &mut parts, codec::MAX_LINE))
+        };
+        let refused = |message| Kind::Encoding { what: Encoding::EncodeArguments, message };
+        let ((encoded, shared), luggage) = match std::mem::needs_drop::<A>() {
+            true => luggage::pack(encode).map_err(|error| refused(error.to_string()))?,
+            // What owns nothing holds no ends.
+            false => (encode(), None),
+        };
+        encoded.map_err(|error| refused(error.to_string()))?;
+        parts.extend(luggage.is_some().then(luggage::mark));
         let length = (line.len() - 4) as u32;
         line[..4].copy_from_slice(&length.to_le_bytes());
         let head = DownHead {
@@ -406,6 +436,6 @@ impl Job {
             function: offset,
             timeout: 0,
         };
-        Ok(Job { name: (descriptor.name)().to_owned(), head, line, parts, shared })
+        Ok((Job { name: (descriptor.name)().to_owned(), head, line, parts, shared }, luggage))
     }
 }

@@ -92,6 +92,11 @@ impl Capture {
         Ok((end, Capture { pipe: Some(pipe), bytes: Vec::new(), most, keep: Keep::Last }))
     }
 
+    /// Of a worker that has no stderr of its own.
+    pub(crate) fn nothing() -> Capture {
+        Capture { pipe: None, bytes: Vec::new(), most: 0, keep: Keep::Last }
+    }
+
     /// The pipe, until its end.
     pub(crate) fn pipe(&self) -> Option<BorrowedFd<'_>> {
         self.pipe.as_ref().map(AsFd::as_fd)

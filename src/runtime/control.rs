@@ -10,6 +10,7 @@ use crate::link::command::Command;
 use crate::sys::{fd, signal};
 
 use crate::task::context::cancel;
+use crate::task::luggage;
 
 use super::context;
 
@@ -20,6 +21,7 @@ pub(super) fn start(server: ManuallyDrop<CommandServer>, address: String) -> std
         if let Some(receiver) = accept(ManuallyDrop::into_inner(server), &address) {
             while obey(&receiver) {}
         }
+        luggage::none_will_come();
     };
     std::thread::Builder::new().name("watertight-control".to_owned()).stack_size(64 * 1024).spawn(body)?;
     Ok(())
@@ -51,6 +53,7 @@ fn obey(receiver: &IpcReceiver<Command>) -> bool {
 fn execute(command: Command) {
     match command {
         Command::Attach => {}
+        Command::Luggage(luggage) => luggage::arrived(luggage),
         Command::Cancel { number } => cancel(number),
         Command::Retire => context::retire(),
     }

@@ -6,6 +6,7 @@
 pub(crate) mod context;
 mod control;
 mod panic;
+pub(crate) mod thread;
 mod worker;
 
 use crate::keeper::identity;

@@ -24,7 +24,7 @@ use crate::sys::cpu_timer::CpuTimer;
 use crate::sys::crash;
 use crate::sys::exit::ResourceUsage;
 use crate::task::call::{Call, CallFailure};
-use crate::task::context::{begin, end as end_of_task};
+use crate::task::context::{Words, begin, end as end_of_task};
 use crate::task::error::Panic;
 use crate::task::identity::Descriptor;
 use crate::task::{codec, registry};
@@ -62,7 +62,9 @@ pub(super) fn run(mut inheritance: Inheritance) -> io::Result<Infallible> {
         None => context::retire(),
     }
     let mut end = WorkerEnd::new(lane, Doorbell::adopt(doorbell));
-    let mut worker = Worker::new(settings, inheritance.launch.limits.cpu_time)?;
+    let Settings { role, measured, largest_result, .. } = settings;
+    let mut worker =
+        Worker::new(Terms { role, measured, largest_result }, inheritance.launch.limits.cpu_time)?;
     lane.black_box().set_ready();
     while end.next(context::retiring()).map_err(io::Error::other)? {
         worker.run(lane, &mut end).map_err(io::Error::other)?;
@@ -73,14 +75,23 @@ pub(super) fn run(mut inheritance: Inheritance) -> io::Result<Infallible> {
 /// The starts of more tasks in one frame are not noted down.
 const MOST_TIMED: u32 = 64;
 
-struct Worker {
-    settings: Settings,
+pub(super) struct Worker {
+    terms: Terms,
     cpu_timer: Option<(CpuTimer, Duration)>,
     result: Vec<u8>,
     parts: Vec<Buffer>,
     /// What holds for all tasks of the frame with this number.
     frame: Frame,
     exit_code: i32,
+}
+
+/// What a worker was told about its results.
+#[derive(Clone, Copy)]
+pub(crate) struct Terms {
+    pub(crate) role: Role,
+    /// Whether each result carries times and memory.
+    pub(crate) measured: bool,
+    pub(crate) largest_result: u64,
 }
 
 /// What tasks of one frame have in common.
@@ -101,23 +112,46 @@ enum Code {
 }
 
 impl Worker {
-    fn new(settings: Settings, cpu_limit: Option<Duration>) -> io::Result<Worker> {
+    pub(super) fn new(terms: Terms, cpu_limit: Option<Duration>) -> io::Result<Worker> {
         let cpu_timer = match cpu_limit {
             Some(limit) => Some((CpuTimer::new()?, limit)),
             None => None,
         };
         let frame = Frame { serial: 0, code: Err(String::new()), timeout: 0, timed: false };
-        Ok(Worker { settings, cpu_timer, result: Vec::new(), parts: Vec::new(), frame, exit_code: 0 })
+        Ok(Worker { terms, cpu_timer, result: Vec::new(), parts: Vec::new(), frame, exit_code: 0 })
     }
 
-    /// Runs the task that `end` has claimed, and commits its result.
+    /// In a worker that is a thread: runs the task that `end` has claimed, and commits its result.
+    pub(super) fn run_in_thread(
+        &mut self,
+        lane: &Lane,
+        end: &mut WorkerEnd<'_>,
+        words: &Words,
+    ) -> Result<(), Breach> {
+        self.look_at_frame(end);
+        let (number, start) = (end.number(), if self.frame.timed { monotonic_nanos() } else { 0 });
+        lane.black_box().start_task(start);
+        words.begin(number, 0);
+        self.result.clear();
+        self.parts.clear();
+        let kind = self.call(end);
+        words.end();
+        end.respond(number, kind, &mut self.result, &mut self.parts, None)
+    }
+
     #[inline]
-    fn run(&mut self, lane: &Lane, end: &mut WorkerEnd<'_>) -> Result<(), Breach> {
+    fn look_at_frame(&mut self, end: &WorkerEnd<'_>) {
         if let Some((head, serial)) = end.frame()
             && serial != self.frame.serial
         {
             self.frame = self.look_up(*head, serial);
         }
+    }
+
+    /// Runs the task that `end` has claimed, and commits its result.
+    #[inline]
+    fn run(&mut self, lane: &Lane, end: &mut WorkerEnd<'_>) -> Result<(), Breach> {
+        self.look_at_frame(end);
         shm::mapped::let_go_of_ended();
         let number = end.number();
         let start = if self.frame.timed { monotonic_nanos() } else { 0 };
@@ -134,7 +168,7 @@ impl Worker {
             timer.disarm();
         }
         end_of_task();
-        let measure = if self.settings.measured { Some(measure(start)) } else { None };
+        let measure = if self.terms.measured { Some(measure(start)) } else { None };
         end.respond(number, kind, &mut self.result, &mut self.parts, measure)
     }
 
@@ -153,7 +187,8 @@ impl Worker {
             parts,
             result: &mut self.result,
             result_parts: &mut self.parts,
-            largest_result: self.settings.largest_result,
+            largest_result: self.terms.largest_result,
+            only: self.terms.role == Role::Process,
         };
         match panic::catch(|| code.run(&mut call)) {
             Ok(Ok(())) => UpKind::Value,
@@ -204,7 +239,7 @@ impl Worker {
             Coding::Json => registered().map(|code| Code::Json(code.json)),
         };
         // So many tasks travel together only if they are tiny, and then the clock would take longer than they do.
-        let timed = head.timeout != 0 || self.settings.measured || head.count <= MOST_TIMED;
+        let timed = head.timeout != 0 || self.terms.measured || head.count <= MOST_TIMED;
         Frame { serial, code, timeout: head.timeout, timed }
     }
 }

@@ -9,6 +9,11 @@ use serde::{Serialize, de::DeserializeOwned};
 /// A value has a depth: no more than 256 options, enum variants, lists and maps may stand inside each other. What is
 /// nested deeper is an error for whoever decodes it, as bytes from a process that went wrong could otherwise
 /// overflow the stack of this one.
+///
+/// An end of an ipc-channel is a descriptor, which only serde inside of ipc-channel can write. It can be an argument
+/// of a [`Process`](crate::Process), and is refused as an argument of a pool's task and as a value: tasks move from
+/// worker to worker and may be tried again, and a receiver cannot. A pool refuses types that show such an end; one
+/// that is hidden in a structure makes its task panic in ipc-channel.
 pub trait Transfer: Serialize + DeserializeOwned + 'static {}
 
 impl<T: Serialize + DeserializeOwned + 'static> Transfer for T {}

@@ -26,8 +26,9 @@ pub struct Bytes(Buffer);
 /// Smaller buffers are cheaper in line.
 const SMALLEST_PART: usize = 16 * 1024;
 
-/// The most buffers that travel beside one value, without the list of its passengers; the rest goes in line.
-pub(crate) const MAX_PARTS: usize = u8::MAX as usize - 1;
+/// The most buffers that travel beside one value, without the list of its passengers and the mark of its luggage;
+/// the rest goes in line.
+pub(crate) const MAX_PARTS: usize = u8::MAX as usize - 2;
 
 /// How a buffer stands among the encoded bytes.
 #[derive(Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 use bytes::Bytes as Buffer;
 
 use super::arguments::{Task, Transfer};
-use super::{codec, state};
+use super::{codec, luggage, state};
 
 /// The arguments of one call as they came, and where its result goes.
 pub(crate) struct Call<'a> {
@@ -12,6 +12,8 @@ pub(crate) struct Call<'a> {
     pub(crate) result: &'a mut Vec<u8>,
     pub(crate) result_parts: &'a mut Vec<Buffer>,
     pub(crate) largest_result: u64,
+    /// Whether the process has this one call, so that a look for ends in its result does not matter.
+    pub(crate) only: bool,
 }
 
 /// Why a call has no value, other than a panic or a death.
@@ -34,8 +36,12 @@ where
 {
     let arguments = arguments(call)?;
     let value = function.run(arguments);
-    codec::encode(&value, call.result, call.result_parts, call.largest_result)
-        .map_err(|error| CallFailure::Result(error.to_string()))
+    let mut encode = || codec::encode(&value, call.result, call.result_parts, call.largest_result);
+    let encoded = match call.only && std::mem::needs_drop::<F::Output>() {
+        true => luggage::without_ends(encode).map_err(|error| CallFailure::Result(error.to_string()))?,
+        false => encode(),
+    };
+    encoded.map_err(|error| CallFailure::Result(error.to_string()))
 }
 
 /// Decodes, runs, and keeps the value for the worker's tasks.
@@ -54,7 +60,18 @@ where
 fn arguments<A: Transfer>(call: &mut Call<'_>) -> Result<A, CallFailure> {
     let decoded = match call.parts.is_empty() {
         true => codec::decode_line(call.line),
-        false => codec::decode(call.line, std::mem::take(call.parts)),
+        false => with_parts(call.line, std::mem::take(call.parts))?,
     };
     decoded.map_err(|error| CallFailure::Arguments(error.to_string()))
+}
+
+fn with_parts<A: Transfer>(
+    line: &[u8],
+    parts: Vec<Buffer>,
+) -> Result<Result<A, codec::DecodeError>, CallFailure> {
+    if !luggage::is_announced(&parts) {
+        return Ok(codec::decode(line, parts));
+    }
+    let gone = || CallFailure::Arguments("their ends of ipc-channels did not come".to_owned());
+    Ok(luggage::claim().ok_or_else(gone)?.decode(line, parts))
 }

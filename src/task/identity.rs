@@ -150,6 +150,7 @@ mod tests {
             result: &mut result,
             result_parts: &mut result_parts,
             largest_result: 1000,
+            only: false,
         };
         (descriptor.call)(&mut call).unwrap();
         i64::from_le_bytes(result.try_into().unwrap())

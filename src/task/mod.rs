@@ -1,7 +1,8 @@
 //! What a task is: a function that both sides can name, arguments and results as bytes, and an outcome that
 //! is a value or an error that tells the truth.
 //!
-//! Invariant: nothing here starts, waits for or talks to a process.
+//! Invariant: nothing here starts, waits for or talks to a process, but for the luggage of a process that is
+//! being started, which `runtime` brings.
 
 pub(crate) mod arguments;
 pub(crate) mod buffer;
@@ -11,6 +12,7 @@ pub(crate) mod context;
 mod decode;
 pub(crate) mod error;
 pub(crate) mod identity;
+pub(crate) mod luggage;
 pub(crate) mod passengers;
 pub(crate) mod registry;
 pub(crate) mod remote_error;

@@ -174,7 +174,20 @@ struct Held {
 /// The values that came down this process's lane.
 static HELD: Mutex<Option<HashMap<u64, Held>>> = Mutex::new(None);
 
+thread_local! {
+    /// The values that came down the lane of a worker that is this thread.
+    static HELD_HERE: RefCell<Option<HashMap<u64, Held>>> = const { RefCell::new(None) };
+}
+
+/// This thread is a worker with values of its own.
+pub(crate) fn use_in_this_thread() {
+    HELD_HERE.set(Some(HashMap::new()));
+}
+
 fn held<T>(with: impl FnOnce(&mut HashMap<u64, Held>) -> T) -> T {
+    if HELD_HERE.with_borrow(Option::is_some) {
+        return HELD_HERE.with_borrow_mut(|values| with(values.get_or_insert_default()));
+    }
     with(HELD.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default())
 }
 

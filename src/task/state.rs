@@ -1,9 +1,22 @@
 //! What a pool's initializer made, for the tasks of the same worker.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::sync::OnceLock;
 
 static STATE: OnceLock<Box<dyn Any + Send + Sync>> = OnceLock::new();
+
+thread_local! {
+    /// Of a worker that is this thread.
+    static OF_THREAD: Cell<OfThread> = const { Cell::new(OfThread::NoWorker) };
+}
+
+#[derive(Clone, Copy)]
+enum OfThread {
+    NoWorker,
+    Nothing,
+    Kept(&'static (dyn Any + Send + Sync)),
+}
 
 /// What this worker's initializer returned, if it has that type.
 ///
@@ -30,10 +43,24 @@ static STATE: OnceLock<Box<dyn Any + Send + Sync>> = OnceLock::new();
 /// }
 /// ```
 pub fn state<T: Send + Sync + 'static>() -> Option<&'static T> {
-    STATE.get()?.downcast_ref()
+    match OF_THREAD.try_with(Cell::get) {
+        Ok(OfThread::Kept(state)) => state.downcast_ref(),
+        Ok(OfThread::Nothing) => None,
+        Ok(OfThread::NoWorker) | Err(_) => STATE.get()?.downcast_ref(),
+    }
+}
+
+/// This thread is a worker with a state of its own.
+pub(crate) fn use_in_this_thread() {
+    OF_THREAD.set(OfThread::Nothing);
 }
 
 /// Keeps what the initializer made; the first one counts.
 pub(crate) fn keep<T: Send + Sync + 'static>(state: T) {
-    let _ = STATE.set(Box::new(state));
+    match OF_THREAD.get() {
+        // Tasks get it for ever, so it is never dropped.
+        OfThread::Nothing => OF_THREAD.set(OfThread::Kept(Box::leak(Box::new(state)))),
+        OfThread::Kept(_) => {}
+        OfThread::NoWorker => drop(STATE.set(Box::new(state))),
+    }
 }

@@ -4,6 +4,7 @@
 mod keeper;
 mod output;
 mod start;
+mod threads;
 
 use std::collections::VecDeque;
 use std::io;
@@ -80,9 +81,10 @@ impl Driver {
         options: Options,
         executable: Executable,
         initializer: Option<FirstJob>,
-        client: Client,
+        client: Option<Client>,
     ) -> io::Result<Driver> {
         let relay = match (options.stderr, &options.relay) {
+            _ if options.threads => None,
             (Output::Null, _) => None,
             (Output::Inherit | Output::Stderr, Some(target)) => Some(Relay::to(target.try_clone()?)),
             (Output::Inherit | Output::Stderr, None) => Some(Relay::new()?),
@@ -100,7 +102,7 @@ impl Driver {
             callbacks: Callbacks::default(),
             end_by: None,
         };
-        driver.use_client(client)?;
+        client.map_or(Ok(()), |client| driver.use_client(client))?;
         if let Some(relay) = &driver.relay {
             // A file is always writable, and cannot be watched.
             let _ = driver.core.events.add(relay.target(), EpollEvent::new(EpollFlags::empty(), RELAY));
@@ -176,7 +178,10 @@ impl Driver {
         let count = self.core.events.wait(&mut events, pidfd::poll_timeout(timeout)).unwrap_or(0);
         for event in &events[..count] {
             match event.data() {
-                KICK => self.core.answer_kick(),
+                KICK => {
+                    self.core.answer_kick();
+                    self.bid_farewell();
+                }
                 BELLS => self.core.read_as_driver(),
                 CLIENT => self.hear(event.events()),
                 KEEPER => self.keeper_ended(),

@@ -47,6 +47,9 @@ impl Driver {
     /// A doubtful one has to answer first.
     pub(super) fn try_start(&mut self, slot: Slot, doubtful: bool) -> Result<WorkerProcess, crate::Error> {
         let system = |what| move |error| crate::Error::system(what, error);
+        if self.options.threads {
+            return self.start_thread(slot, doubtful);
+        }
         self.ensure_client()?;
         let Some(client) = &mut self.client else {
             return Err(Kind::Broken("the keeper died".to_owned()).into());
@@ -69,18 +72,7 @@ impl Driver {
             let output = EpollEvent::new(EpollFlags::EPOLLIN, OUTPUT + u64::from(id));
             self.core.events.add(pipe, output).map_err(|errno| system("watch a worker")(errno.into()))?;
         }
-        let broken = |breach: Breach| system("write to a lane")(io::Error::other(breach));
-        let initializer = match &self.initializer {
-            None if doubtful => {
-                ask(&mut lane).map_err(broken)?;
-                Initializer::Asked
-            }
-            None => Initializer::Done,
-            Some(job) => {
-                send_initializer(&mut lane, job).map_err(broken)?;
-                Initializer::Running
-            }
-        };
+        let initializer = send_first(&mut lane, self.initializer.as_deref(), doubtful)?;
         let launch = launch(&self.options, client.keeper(), id, name);
         client
             .spawn(launch, vec![memory, doorbell, stdout_end, stderr_end])
@@ -99,7 +91,12 @@ impl Driver {
     }
 
     pub(super) fn kill(&mut self, state: &mut State, slot: Slot) {
-        let Some(worker) = state.workers.get(slot).and_then(Option::as_ref) else { return };
+        let Some(worker) = state.workers.get_mut(slot).and_then(Option::as_mut) else { return };
+        if let Some(station) = worker.commands.thread() {
+            // What it has begun it ends itself.
+            worker.lane.shut();
+            return station.stop();
+        }
         if let Some(client) = &mut self.client {
             // A keeper that is gone has taken the worker along, and that is told soon.
             let _ = client.signal(worker.id, Signal::SIGKILL, true);
@@ -113,6 +110,21 @@ pub(super) fn say(state: &mut State, slot: Slot, command: Command) {
     if let Some(worker) = state.workers.get_mut(slot).and_then(Option::as_mut) {
         worker.commands.say(command);
     }
+}
+
+/// Sends what stands in a lane before its first task.
+pub(super) fn send_first(
+    lane: &mut HostEnd,
+    initializer: Option<&FirstJob>,
+    doubtful: bool,
+) -> Result<Initializer, crate::Error> {
+    let (sent, initializer) = match initializer {
+        None if doubtful => (ask(lane), Initializer::Asked),
+        None => (Ok(()), Initializer::Done),
+        Some(job) => (send_initializer(lane, job), Initializer::Running),
+    };
+    sent.map_err(|breach| crate::Error::system("write to a lane", io::Error::other(breach)))?;
+    Ok(initializer)
 }
 
 /// Sends what runs nothing and is answered all the same.

@@ -23,6 +23,8 @@ pub(in crate::pool) enum Ending {
     Lost,
     /// It never came to be.
     NotStarted,
+    /// It was a thread.
+    Departed,
 }
 
 impl State {
@@ -67,11 +69,12 @@ impl State {
             (None, _, Ending::Exited(status, _)) => {
                 verdict::of_death(status, notes, &self.limits, Some(&stderr))
             }
-            (None, _, Ending::Lost | Ending::NotStarted) => TaskErrorKind::Lost,
+            (None, _, Ending::Lost | Ending::NotStarted | Ending::Departed) => TaskErrorKind::Lost,
         };
         let usage = match ending {
             Ending::Exited(_, usage) => Ok(usage),
             Ending::Lost | Ending::NotStarted => Err(Absent::KeeperDied),
+            Ending::Departed => Err(Absent::IsThread),
         };
         let context = WorkerContext { pid: worker.pid(), elapsed, usage, stderr: Ok(stderr.clone()) };
         let reason = reason.unwrap_or_else(|| death_text(&kind, worker.pid(), &stderr));

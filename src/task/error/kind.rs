@@ -121,6 +121,9 @@ pub enum Absent {
     /// The keeper, which reaps the workers, died with it.
     #[error("the keeper died")]
     KeeperDied,
+    /// The worker is a thread of this program, and has no process of its own.
+    #[error("the worker is a thread")]
+    IsThread,
 }
 
 impl TaskErrorKind {

@@ -89,7 +89,7 @@ impl TaskErrorKind {
 }
 
 impl Encoding {
-    fn text(self) -> &'static str {
+    pub(crate) fn text(self) -> &'static str {
         match self {
             Encoding::EncodeArguments => "cannot encode the arguments",
             Encoding::DecodeArguments => "cannot decode the arguments",
