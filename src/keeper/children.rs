@@ -153,7 +153,10 @@ impl Children {
                 Channel::Left { _folder: folder } => folder.forget_in_child(),
             }
         }
-        self.by_pid.into_values().filter_map(|child| child.folder).for_each(ServerFolder::forget_in_child);
+        for child in self.by_pid.into_values() {
+            child.folder.into_iter().for_each(ServerFolder::forget_in_child);
+            child.program.into_iter().for_each(Started::forget_in_child);
+        }
     }
 }
 

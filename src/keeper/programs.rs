@@ -4,7 +4,7 @@
 //! never has two generations of it.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -15,7 +15,7 @@ use nix::unistd::{Pid, getpid};
 use rustc_hash::FxHashMap;
 
 use crate::link::request::{MARK, Notice, ProgramLimits, RunProgram, Step};
-use crate::sys::exec::{self, Program, Rlimit, Trouble};
+use crate::sys::exec::{Program, Rlimit, Start, Trouble};
 use crate::sys::exit::{ExitStatus, ResourceUsage};
 use crate::sys::signal::Signal;
 use crate::sys::{pidfd, procfs};
@@ -26,11 +26,18 @@ use super::server::Keeper;
 /// A program between its fork and its end.
 pub(super) struct Started {
     token: u64,
-    /// Ends when the program runs, or says why it does not.
-    report: Option<File>,
+    /// Until the program runs; kept beyond its failure, which its process may outlive by a moment.
+    start: Option<Start>,
     /// It never ran, which has been told.
     failed: bool,
     mark: String,
+}
+
+impl Started {
+    /// In a forked worker: the pipe is the keeper's to read.
+    pub(super) fn forget_in_child(self) {
+        self.start.into_iter().for_each(Start::forget_in_child);
+    }
 }
 
 /// A program that has ended, while somebody of it may be left.
@@ -135,8 +142,9 @@ impl Keeper {
     pub(super) fn run_program(&mut self, client: u64, program: RunProgram, descriptors: Vec<OwnedFd>) {
         let token = self.take_token();
         match start(&program, &descriptors) {
-            Ok((pid, report)) => {
-                let started = Started { token, report: Some(report), failed: false, mark: program.mark };
+            Ok(start) => {
+                let pid = start.pid();
+                let started = Started { token, start: Some(start), failed: false, mark: program.mark };
                 let child = Child {
                     client,
                     id: program.id,
@@ -146,7 +154,6 @@ impl Keeper {
                     program: Some(started),
                 };
                 self.children.insert(pid, child);
-                self.finish_program(pid);
                 self.watch_start(pid);
             }
             Err(error) => {
@@ -162,39 +169,37 @@ impl Keeper {
 
     /// A program that has not yet said whether it runs.
     fn watch_start(&mut self, pid: Pid) {
-        let Some(Started { token, report: Some(report), .. }) = self.children.program(pid) else { return };
-        let _ = self.epoll.add(&*report, EpollEvent::new(EpollFlags::EPOLLIN, *token));
+        let Some(Started { token, start: Some(start), .. }) = self.children.program(pid) else { return };
+        let _ = self.epoll.add(&*start, EpollEvent::new(EpollFlags::EPOLLIN, *token));
         self.programs.starting.insert(*token, pid);
     }
 
     /// A program runs now, or has said why it does not.
     pub(super) fn finish_program(&mut self, pid: Pid) {
         let Some(started) = self.children.program(pid) else { return };
-        let Some(report) = &mut started.report else { return };
-        let verdict = match exec::verdict(report) {
+        let Some(start) = started.start.as_mut().filter(|_| !started.failed) else { return };
+        let verdict = match start.verdict() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             Err(_) => Ok(()),
             Ok(verdict) => verdict,
         };
+        if self.programs.starting.remove(&started.token).is_some() {
+            let _ = self.epoll.delete(&*start);
+        }
         started.failed = verdict.is_err();
-        let token = started.token;
-        let report = started.report.take();
-        if self.programs.starting.remove(&token).is_some()
-            && let Some(report) = report
-        {
-            let _ = self.epoll.delete(&report);
-        }
         let Some(&Child { client, id, .. }) = self.children.get(pid) else { return };
-        match verdict {
-            Ok(()) => {
-                let process = pidfd::open(pid).ok();
-                let notice = Notice::Started { id, pid: pid.as_raw() as u32, commands: None };
-                self.notify(client, notice, process.into_iter().collect());
-            }
-            Err((trouble, errno)) => {
-                self.notify(client, Notice::Failed { id, step: step(trouble), errno }, Vec::new());
-            }
+        if let Err((trouble, errno)) = verdict {
+            self.notify(client, Notice::Failed { id, step: step(trouble), errno }, Vec::new());
+            return;
         }
+        self.children.program(pid).and_then(|started| started.start.take());
+        if procfs::never_executed(pid.as_raw()) == Some(true) {
+            // It was killed before it ran; its end is told soon.
+            return;
+        }
+        let process = pidfd::open(pid).ok();
+        let notice = Notice::Started { id, pid: pid.as_raw() as u32, commands: None };
+        self.notify(client, notice, process.into_iter().collect());
     }
 
     /// Ends what ended programs left behind, and tells of those that left nothing.
@@ -220,7 +225,7 @@ fn step(trouble: Trouble) -> Step {
     }
 }
 
-fn start(program: &RunProgram, descriptors: &[OwnedFd]) -> io::Result<(Pid, File)> {
+fn start(program: &RunProgram, descriptors: &[OwnedFd]) -> io::Result<Start> {
     let mut environment: Vec<(OsString, OsString)> = match program.clear_environment {
         true => Vec::new(),
         false => std::env::vars_os().collect(),

@@ -1,13 +1,16 @@
 //! Starting a program that is not ours: everything is made before the fork, and between fork and exec stand only
-//! calls that are safe there, so it does not matter how many threads the caller has.
+//! system calls, so it does not matter how many threads the caller has.
 //!
-//! The new process borrows the memory of the caller, who stands still until it has executed its program or failed:
-//! copying the page tables for so short a life would cost more than all the rest. One that becomes another user gets
+//! The new process borrows the memory of the caller: copying the page tables for so short a life would cost more than
+//! all the rest. The caller goes on meanwhile, because an executable may lie on a file system that hangs; so it keeps
+//! what the new process reads, its stack too, until that has let go of its memory. One that becomes another user gets
 //! a copy all the same, because the kernel marks the memory of whoever does that as not to be looked at.
 
-use std::ffi::{CStr, CString, OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
@@ -16,7 +19,9 @@ use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
+use super::become_program::{Prepared, begin};
 use super::fd::{self, duplicate_above};
+use super::raw;
 
 /// Who a program runs as.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,67 +68,118 @@ pub(crate) enum Trouble {
     Execute,
 }
 
-/// How a start went, once its pipe has come to an end.
-pub(crate) fn verdict(pipe: &mut impl Read) -> io::Result<Result<(), (Trouble, i32)>> {
-    let mut report = [0; 5];
-    let mut length = 0;
-    while length < report.len() {
-        match pipe.read(&mut report[length..]) {
-            Ok(0) => return Ok(Ok(())),
-            Ok(more) => length += more,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    let trouble = match report[0] {
-        1 => Trouble::Descriptors,
-        2 => Trouble::Limits,
-        3 => Trouble::Credentials,
-        4 => Trouble::WorkingDirectory,
-        _ => Trouble::Execute,
-    };
-    Ok(Err((trouble, i32::from_ne_bytes([report[1], report[2], report[3], report[4]]))))
+/// A program on its way: the pipe by which its process says how it goes, and the memory that it may still read.
+pub(crate) struct Start {
+    pid: Pid,
+    /// Ends when the process has let go of the memory, because it runs its program or has ended.
+    pipe: File,
+    memory: ManuallyDrop<Memory>,
 }
 
-/// A program with everything that its process needs, made before the fork.
-struct Prepared {
-    paths: Vec<CString>,
-    _strings: Vec<CString>,
-    arguments: Vec<*const libc::c_char>,
-    environment: Vec<*const libc::c_char>,
-    working_directory: Option<CString>,
-    credentials: Option<Credentials>,
-    limits: Vec<Rlimit>,
-    descriptors: Vec<(OwnedFd, RawFd)>,
-    report: OwnedFd,
-    parent: libc::pid_t,
+/// What a new process borrows.
+struct Memory {
+    _prepared: Box<Prepared>,
+    _stack: Vec<u128>,
 }
+
+impl Start {
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// How it went; `WouldBlock` as long as that is not known.
+    pub(crate) fn verdict(&mut self) -> io::Result<Result<(), (Trouble, i32)>> {
+        let mut report = [0; 5];
+        let mut length = 0;
+        while length < report.len() {
+            match self.pipe.read(&mut report[length..]) {
+                Ok(0) => return Ok(Ok(())),
+                Ok(more) => length += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let trouble = match report[0] {
+            1 => Trouble::Descriptors,
+            2 => Trouble::Limits,
+            3 => Trouble::Credentials,
+            4 => Trouble::WorkingDirectory,
+            _ => Trouble::Execute,
+        };
+        Ok(Err((trouble, i32::from_ne_bytes([report[1], report[2], report[3], report[4]]))))
+    }
+
+    /// In a forked copy of the maker, which has a copy of the memory and must not read what it waits for.
+    pub(crate) fn forget_in_child(self) {
+        fd::close_inherited(self.pipe.as_raw_fd());
+        std::mem::forget(self);
+    }
+
+    fn has_let_go(&mut self) -> bool {
+        let mut rest = [0; 8];
+        loop {
+            match self.pipe.read(&mut rest) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+    }
+}
+
+impl AsFd for Start {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+}
+
+impl Drop for Start {
+    fn drop(&mut self) {
+        // Rather lost than taken away from under a process that reads it.
+        if self.has_let_go() {
+            // SAFETY: it is dropped here alone, once, and the process that borrowed it uses it no more.
+            unsafe { ManuallyDrop::drop(&mut self.memory) };
+        }
+    }
+}
+
+/// What the new process does until it is another program needs less than this.
+const STACK: usize = 32 * 1024;
 
 impl Program<'_> {
-    /// Starts it as the leader of a group of its own that dies with this process. The pipe ends when the program
-    /// runs, or says why it does not: see `verdict`.
-    pub(crate) fn start(&self) -> io::Result<(Pid, std::fs::File)> {
-        let (reader, writer) = fd::pipe()?;
-        let prepared = self.prepare(writer)?;
+    /// Starts it as the leader of a group of its own that dies with this process.
+    pub(crate) fn start(&self) -> io::Result<Start> {
+        let (pipe, writer) = fd::pipe()?;
+        // Our copies of its descriptors go with the end of this function: the pipe is to end with its process.
+        let (prepared, _descriptors) = self.prepare(writer)?;
+        let prepared = Box::new(prepared);
+        let mut stack = vec![0_u128; STACK / size_of::<u128>()];
         // No handler of ours may run in the child; it has none when it takes signals again.
         let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
-        let pid = prepared.fork();
-        before.thread_set_mask()?;
-        let pid = pid?;
+        let pid = fork(&prepared, &mut stack);
+        let restored = before.thread_set_mask();
+        let memory = Memory { _prepared: prepared, _stack: stack };
+        let start = pid.map(|pid| Start { pid, pipe, memory: ManuallyDrop::new(memory) })?;
+        restored?;
         // Both sides set it, so that it is set whoever runs first.
-        let _ = nix::unistd::setpgid(pid, pid);
-        Ok((pid, reader))
+        let _ = nix::unistd::setpgid(start.pid, start.pid);
+        Ok(start)
     }
 
-    fn prepare(&self, report: OwnedFd) -> io::Result<Prepared> {
+    /// What the new process needs, and the descriptors that it names by number.
+    fn prepare(&self, report: OwnedFd) -> io::Result<(Prepared, Vec<OwnedFd>)> {
         let program = self.command.first().ok_or(io::ErrorKind::InvalidInput)?;
-        // Copies above every target, so that no dup2 overwrites a descriptor that a later one needs.
+        // Copies above every target, so that no dup3 overwrites a descriptor that a later one needs.
         let lowest = self.descriptors.iter().map(|(_, number)| number + 1).max().unwrap_or(3).max(3);
-        let mut descriptors = Vec::new();
+        let (mut copies, mut descriptors) = (Vec::new(), Vec::new());
         for (descriptor, number) in self.descriptors {
-            descriptors.push((duplicate_above(*descriptor, lowest)?, *number));
+            let copy = duplicate_above(*descriptor, lowest)?;
+            descriptors.push((copy.as_raw_fd(), *number));
+            copies.push(copy);
         }
-        let report = duplicate_above(std::os::fd::AsFd::as_fd(&report), lowest)?;
+        copies.push(duplicate_above(report.as_fd(), lowest)?);
+        let report = copies.last().map_or(-1, AsRawFd::as_raw_fd);
         let mut strings = Vec::new();
         for word in self.command {
             strings.push(CString::new(word.as_bytes())?);
@@ -136,7 +192,7 @@ impl Program<'_> {
             strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
         };
         let folder = self.working_directory.map(|path| CString::new(path.as_os_str().as_bytes()));
-        Ok(Prepared {
+        let prepared = Prepared {
             paths: self.paths(program)?,
             arguments: pointers(&strings[..arguments]),
             environment: pointers(&strings[arguments..]),
@@ -146,8 +202,9 @@ impl Program<'_> {
             limits: self.limits.to_vec(),
             descriptors,
             report,
-            parent: nix::unistd::getpid().as_raw(),
-        })
+            parent: nix::unistd::getpid(),
+        };
+        Ok((prepared, copies))
     }
 
     /// Where the program may lie: a name without a slash is looked for on the program's own PATH.
@@ -162,121 +219,12 @@ impl Program<'_> {
     }
 }
 
-/// What the new process does until it is another program needs less than this.
-const STACK: usize = 64 * 1024;
-
-/// The first function of the new process.
-extern "C" fn begin(prepared: *mut libc::c_void) -> libc::c_int {
-    // SAFETY: `fork` passes a live `Prepared`, which nobody changes meanwhile.
-    let prepared = unsafe { &*prepared.cast::<Prepared>() };
-    prepared.become_program()
-}
-
-impl Prepared {
-    fn fork(&self) -> io::Result<Pid> {
-        let shared = if self.credentials.is_none() { libc::CLONE_VM | libc::CLONE_VFORK } else { 0 };
-        let mut stack = vec![0_u128; STACK / size_of::<u128>()];
-        let (top, own) = (stack.as_mut_ptr_range().end, ptr::from_ref(self));
-        // SAFETY: the child has a stack of its own, whose end is aligned; it calls nothing but what is safe after a
-        // fork of a process with threads, and ends by exec or `_exit`; where it shares memory, this thread stands
-        // still meanwhile.
-        let pid = unsafe { libc::clone(begin, top.cast(), shared | libc::SIGCHLD, own.cast_mut().cast()) };
-        nix::errno::Errno::result(pid).map(Pid::from_raw).map_err(io::Error::from)
-    }
-
-    fn become_program(&self) -> ! {
-        let (trouble, errno) = match self.try_to_become() {
-            Ok(never) => match never {},
-            Err(failure) => failure,
-        };
-        let mut report = [trouble as u8, 0, 0, 0, 0];
-        report[1..].copy_from_slice(&errno.to_ne_bytes());
-        // SAFETY: the buffer is a live local, and the pipe holds so few bytes without waiting.
-        unsafe { libc::write(self.report.as_raw_fd(), report.as_ptr().cast(), report.len()) };
-        super::child::exit_at_once(127)
-    }
-
-    fn try_to_become(&self) -> Result<std::convert::Infallible, (Trouble, i32)> {
-        super::child::lead_own_group();
-        reset_signals();
-        self.place_descriptors().map_err(|errno| (Trouble::Descriptors, errno))?;
-        self.set_limits().map_err(|errno| (Trouble::Limits, errno))?;
-        self.set_credentials().map_err(|errno| (Trouble::Credentials, errno))?;
-        // After the change of the user, which would undo it.
-        super::child::die_with_parent(Pid::from_raw(self.parent));
-        if let Some(folder) = &self.working_directory {
-            // SAFETY: the string lives as long as `self`.
-            check(unsafe { libc::chdir(folder.as_ptr()) })
-                .map_err(|errno| (Trouble::WorkingDirectory, errno))?;
-        }
-        Err((Trouble::Execute, self.execute()))
-    }
-
-    fn place_descriptors(&self) -> Result<(), i32> {
-        for (descriptor, number) in &self.descriptors {
-            // SAFETY: both numbers are plain; every source lies above every target.
-            check(unsafe { libc::dup2(descriptor.as_raw_fd(), *number) })?;
-        }
-        Ok(())
-    }
-
-    fn set_limits(&self) -> Result<(), i32> {
-        for limit in &self.limits {
-            let value = libc::rlimit { rlim_cur: limit.soft, rlim_max: limit.hard };
-            // SAFETY: `value` is a live local.
-            check(unsafe { libc::setrlimit(limit.resource, &value) })?;
-        }
-        Ok(())
-    }
-
-    /// By the system calls themselves: the C library's wrappers tell other threads, which a fork does not have.
-    fn set_credentials(&self) -> Result<(), i32> {
-        let Some(Credentials { user, group, groups }) = &self.credentials else { return Ok(()) };
-        // SAFETY: the list lives as long as `self`, and its length is told.
-        check(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) } as i32)?;
-        // SAFETY: the call takes three integers.
-        check(unsafe { libc::syscall(libc::SYS_setresgid, *group, *group, *group) } as i32)?;
-        // SAFETY: as above.
-        check(unsafe { libc::syscall(libc::SYS_setresuid, *user, *user, *user) } as i32)
-    }
-
-    /// Comes back only if it failed. What is there but may not be executed is the better reason.
-    fn execute(&self) -> i32 {
-        let mut reason = libc::ENOENT;
-        for path in &self.paths {
-            let errno = self.execute_file(path);
-            match errno {
-                libc::ENOENT | libc::ENOTDIR => {}
-                libc::EACCES => reason = errno,
-                other => return other,
-            }
-        }
-        reason
-    }
-
-    fn execute_file(&self, path: &CStr) -> i32 {
-        // SAFETY: both lists end with null, and their strings live as long as `self`.
-        unsafe { libc::execve(path.as_ptr(), self.arguments.as_ptr(), self.environment.as_ptr()) };
-        last_errno()
-    }
-}
-
-/// Every disposition and the mask as a fresh program has them.
-fn reset_signals() {
-    for signal in 1..=64 {
-        // SAFETY: the default disposition runs no code of ours; what cannot be set is left.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
-    }
-    // SAFETY: a set of signals is plain integers, for which zero is the empty set.
-    let none: libc::sigset_t = unsafe { std::mem::zeroed() };
-    // SAFETY: `none` is a live local.
-    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &none, ptr::null_mut()) };
-}
-
-fn check(result: libc::c_int) -> Result<(), i32> {
-    if result == -1 { Err(last_errno()) } else { Ok(()) }
-}
-
-fn last_errno() -> i32 {
-    nix::errno::Errno::last_raw()
+fn fork(prepared: &Prepared, stack: &mut [u128]) -> io::Result<Pid> {
+    let borrows = raw::TOUCHES_NOTHING && prepared.credentials.is_none();
+    let flags = if borrows { libc::CLONE_VM } else { 0 };
+    let (top, own) = (stack.as_mut_ptr_range().end, ptr::from_ref(prepared).cast_mut());
+    // SAFETY: the child has a stack of its own, whose end is aligned; it makes system calls only, reads only what
+    // `Start` keeps for it, writes to that stack only, and ends by exec or exit.
+    let pid = unsafe { libc::clone(begin, top.cast(), flags | libc::SIGCHLD, own.cast()) };
+    nix::errno::Errno::result(pid).map(Pid::from_raw).map_err(io::Error::from)
 }

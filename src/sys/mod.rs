@@ -4,6 +4,7 @@
 //! (`BorrowedFd`), times are monotonic, and every `unsafe` block holds one system call.
 
 pub(crate) mod barrier;
+mod become_program;
 pub(crate) mod child;
 pub(crate) mod clock;
 pub(crate) mod cpu;
@@ -22,6 +23,7 @@ pub(crate) mod named;
 pub(crate) mod pidfd;
 pub(crate) mod procfs;
 pub(crate) mod random;
+mod raw;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod spawn;

@@ -50,6 +50,19 @@ fn start_time_in(stat: &str) -> Option<u64> {
     stat.get(stat.rfind(')')? + 1..)?.split_whitespace().nth(19)?.parse().ok()
 }
 
+/// Whether a process, which may have ended and not be reaped yet, is still the copy that its parent made, and never
+/// executed a file of its own.
+pub(crate) fn never_executed(pid: i32) -> Option<bool> {
+    never_executed_in(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn never_executed_in(stat: &str) -> Option<bool> {
+    /// The kernel's `PF_FORKNOEXEC`.
+    const FORKED_ONLY: u64 = 0x40;
+    let flags: u64 = stat.get(stat.rfind(')')? + 1..)?.split_whitespace().nth(6)?.parse().ok()?;
+    Some(flags & FORKED_ONLY != 0)
+}
+
 /// What a process uses now.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Usage {
@@ -104,6 +117,13 @@ mod tests {
         let own = start_time(std::process::id() as i32).unwrap();
         assert!(own >= start_time(nix::unistd::getppid().as_raw()).unwrap_or(0) && own > 0);
         assert_eq!(start_time_in("7 (a) b (c)) S 1 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4242 9"), Some(4242));
+    }
+
+    #[test]
+    fn who_executed_a_file_is_told_from_who_did_not() {
+        assert_eq!(never_executed(std::process::id() as i32), Some(false));
+        assert_eq!(never_executed_in("7 (a) b (c)) Z 1 7 7 0 -1 4194372 1 2 3"), Some(true));
+        assert_eq!(never_executed_in("7 (a) b (c)) Z 1 7 7 0 -1 4194308 1 2 3"), Some(false));
     }
 
     #[test]

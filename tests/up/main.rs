@@ -6,6 +6,7 @@ mod common;
 
 mod control;
 mod ends;
+mod hung;
 mod idle;
 mod init;
 mod misbehaving;

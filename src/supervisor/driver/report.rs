@@ -58,10 +58,10 @@ impl Driver {
         death.next_start_ms = self.next_start(unit);
         death.decision = match (self.machine.unit(unit).phase, asked) {
             (Phase::Waiting { until: Some(_) }, _) => "started again after a wait".to_owned(),
-            (Phase::Waiting { .. } | Phase::Starting | Phase::Running { .. }, true) => {
+            (Phase::Waiting { .. } | Phase::Starting { .. } | Phase::Running { .. }, true) => {
                 "started again, as it was asked".to_owned()
             }
-            (Phase::Waiting { .. } | Phase::Starting | Phase::Running { .. }, false) => {
+            (Phase::Waiting { .. } | Phase::Starting { .. } | Phase::Running { .. }, false) => {
                 "started again".to_owned()
             }
             (Phase::Stopped | Phase::Removed, _) => "stays down, as it was asked".to_owned(),
@@ -89,7 +89,7 @@ pub(super) fn state_in(phase: Phase, stopping: bool) -> State {
         Phase::Stopped => State::Stopped,
         Phase::Removed => State::Removed,
         Phase::Waiting { .. } => State::Waiting,
-        Phase::Starting | Phase::Running { ready: None, .. } => State::Starting,
+        Phase::Starting { .. } | Phase::Running { ready: None, .. } => State::Starting,
         Phase::Running { ready: Some(_), .. } => State::Running,
         Phase::Finished { end: End::Success } => State::Finished,
         Phase::Finished { end: End::Failure } => State::Failed,

@@ -113,7 +113,7 @@ impl Driver {
     fn is_ready(&mut self, unit: UnitId) {
         let phase = self.machine.unit(unit).phase;
         let Some(signs) = self.signs.get_mut(&unit) else { return };
-        if phase == Phase::Starting {
+        if matches!(phase, Phase::Starting { .. }) {
             signs.early = true;
             return;
         }

@@ -13,10 +13,10 @@ impl Machine {
                     self.set_phase(unit, Phase::Waiting { until: None });
                 }
                 // It was just told to stop: it starts again afterwards.
-                Phase::Starting | Phase::Running { .. } if self.units[unit].leaving.is_some() => {
+                Phase::Starting { .. } | Phase::Running { .. } if self.units[unit].leaving.is_some() => {
                     self.leave(unit, Then::Restart);
                 }
-                Phase::Starting | Phase::Running { .. } | Phase::Removed => {}
+                Phase::Starting { .. } | Phase::Running { .. } | Phase::Removed => {}
             }
         }
     }
@@ -25,7 +25,7 @@ impl Machine {
         self.rolling.retain(|unit| !units.contains(unit));
         for unit in units.iter().copied() {
             match self.units[unit].phase {
-                Phase::Starting | Phase::Running { .. } => self.leave(unit, Then::Stop),
+                Phase::Starting { .. } | Phase::Running { .. } => self.leave(unit, Then::Stop),
                 Phase::Waiting { .. } => self.set_phase(unit, Phase::Stopped),
                 Phase::Stopped | Phase::Finished { .. } | Phase::Removed => {}
             }
@@ -41,7 +41,7 @@ impl Machine {
         }
         for unit in units.iter().copied() {
             match self.units[unit].phase {
-                Phase::Starting | Phase::Running { .. } => {
+                Phase::Starting { .. } | Phase::Running { .. } => {
                     self.units[unit].failures = 0;
                     self.leave(unit, Then::Restart);
                 }
@@ -55,7 +55,7 @@ impl Machine {
         self.rolling.clear();
         for unit in 0..self.units.len() {
             match self.units[unit].phase {
-                Phase::Starting | Phase::Running { .. } => {
+                Phase::Starting { .. } | Phase::Running { .. } => {
                     self.leave(unit, Then::Stop);
                     if at_once {
                         self.hurry(unit);

@@ -86,7 +86,7 @@ impl Machine {
     fn begin_anew(&mut self, unit: UnitId) {
         let temporary = self.units[unit].rules.restart == crate::supervisor::RestartPolicy::Temporary;
         match self.units[unit].phase {
-            Phase::Starting | Phase::Running { .. } if self.units[unit].leaving.is_none() => {
+            Phase::Starting { .. } | Phase::Running { .. } if self.units[unit].leaving.is_none() => {
                 self.leave(unit, if temporary { Then::Stop } else { Then::Restart });
             }
             Phase::Finished { .. } if !temporary => self.set_phase(unit, Phase::Waiting { until: None }),
@@ -151,7 +151,7 @@ impl Machine {
         self.groups[group].ending = Some(end);
         for unit in self.units_of(&Member::Group(group)) {
             match self.units[unit].phase {
-                Phase::Starting | Phase::Running { .. } => self.leave(unit, Then::Stop),
+                Phase::Starting { .. } | Phase::Running { .. } => self.leave(unit, Then::Stop),
                 Phase::Waiting { .. } => self.set_phase(unit, Phase::Stopped),
                 Phase::Stopped | Phase::Finished { .. } | Phase::Removed => {}
             }

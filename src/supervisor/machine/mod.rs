@@ -76,7 +76,7 @@ pub(crate) enum Phase {
     /// It starts when this moment has come, if there is one, and its dependencies are there.
     Waiting { until: Option<Instant> },
     /// The driver was asked to start it.
-    Starting,
+    Starting { since: Instant },
     /// It runs.
     Running { since: Instant, ready: Option<Instant>, alive: Instant, healthy: bool },
     /// It ended for good.
@@ -88,7 +88,7 @@ pub(crate) enum Phase {
 impl Phase {
     /// Whether a process of it may be there.
     pub(crate) fn is_alive(self) -> bool {
-        matches!(self, Phase::Starting | Phase::Running { .. })
+        matches!(self, Phase::Starting { .. } | Phase::Running { .. })
     }
 }
 
@@ -100,14 +100,16 @@ impl Unit {
         }
         match self.phase {
             Phase::Waiting { until } => until,
-            Phase::Running { since, ready: None, .. } => Some(since + self.rules.ready_within),
+            Phase::Starting { since } | Phase::Running { since, ready: None, .. } => {
+                Some(since + self.rules.ready_within)
+            }
             Phase::Running { ready: Some(ready), alive, healthy, .. } => {
                 let watchdog = self.rules.watchdog.map(|within| alive.max(ready) + within);
                 let healthy = (!healthy && (self.failures > 0 || self.awaited))
                     .then_some(ready + self.rules.backoff.reset_after);
                 [watchdog, healthy].into_iter().flatten().min()
             }
-            Phase::Stopped | Phase::Starting | Phase::Finished { .. } | Phase::Removed => None,
+            Phase::Stopped | Phase::Finished { .. } | Phase::Removed => None,
         }
     }
 

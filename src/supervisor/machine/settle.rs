@@ -24,7 +24,7 @@ impl Machine {
             (0..self.units.len()).filter(|unit| self.units[*unit].leaving.is_some()).collect();
         for unit in leaving.iter().rev().copied() {
             let begun = self.units[unit].leaving.as_ref().is_none_or(|leaving| leaving.ladder.is_some());
-            if begun || !matches!(self.units[unit].phase, Phase::Running { .. }) {
+            if begun || !self.units[unit].phase.is_alive() {
                 continue;
             }
             if !self.at_once && leaving.iter().any(|other| self.holds_up(*other, unit)) {
@@ -120,7 +120,7 @@ impl Machine {
                 continue;
             }
             self.units[unit].generation += 1;
-            self.set_phase(unit, Phase::Starting);
+            self.set_phase(unit, Phase::Starting { since: now });
             self.actions.push(Action::Start { unit });
         }
     }
@@ -150,7 +150,7 @@ impl Machine {
                 Phase::Waiting { until: Some(until) } if until <= now => {
                     self.units[unit].phase = Phase::Waiting { until: None };
                 }
-                Phase::Running { since, ready: None, .. }
+                Phase::Starting { since } | Phase::Running { since, ready: None, .. }
                     if now >= since + self.units[unit].rules.ready_within =>
                 {
                     self.tell(unit, "was not ready in time");
@@ -183,11 +183,9 @@ impl Machine {
     }
 
     pub(super) fn started(&mut self, unit: UnitId, now: Instant) {
-        if self.units[unit].phase != Phase::Starting {
-            return;
-        }
+        let Phase::Starting { since } = self.units[unit].phase else { return };
         let ready = (!self.units[unit].rules.waits_for_ready).then_some(now);
-        self.set_phase(unit, Phase::Running { since: now, ready, alive: now, healthy: false });
+        self.set_phase(unit, Phase::Running { since, ready, alive: now, healthy: false });
     }
 
     pub(super) fn ready(&mut self, unit: UnitId, now: Instant) {

@@ -96,9 +96,9 @@ impl World {
     }
 
     fn start_all(&mut self) {
-        while let Some(unit) =
-            self.alive.keys().copied().find(|unit| self.machine.unit(*unit).phase == Phase::Starting)
-        {
+        let starts =
+            |machine: &Machine, unit: &UnitId| matches!(machine.unit(*unit).phase, Phase::Starting { .. });
+        while let Some(unit) = self.alive.keys().copied().find(|unit| starts(&self.machine, unit)) {
             self.send(Event::Started { unit });
         }
     }
@@ -393,6 +393,23 @@ fn who_is_not_ready_in_time_or_gives_no_sign_of_life_fails() {
     assert_eq!(world.signalled(), []);
     world.pass(5 * SECOND);
     assert_eq!(world.signalled(), terms(&["web"]));
+}
+
+#[test]
+fn a_start_that_hangs_is_stopped_in_time_or_when_it_is_asked_to() {
+    let mut slow = program("slow");
+    slow.ready_within = 3 * SECOND;
+    let mut world = World::new(specification(vec![slow]));
+    assert_eq!(world.machine.wake_at(), Some(world.now + 3 * SECOND));
+    world.pass(3 * SECOND);
+    assert_eq!(world.signalled(), terms(&["slow"]));
+    world.end("slow", End::Failure);
+    assert_eq!(world.machine.unit(0).restarts, 1);
+    world.pass(SECOND);
+    world.send(Event::Stop { units: vec![0] });
+    assert_eq!(world.signalled(), terms(&["slow"]));
+    world.end("slow", End::Failure);
+    assert_eq!(world.machine.unit(0).phase, Phase::Stopped);
 }
 
 #[test]
