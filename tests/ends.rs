@@ -214,3 +214,15 @@ fn a_pool_refuses_ends_before_anything_runs() {
     let error = builder.start().unwrap_err();
     assert!(error.to_string().contains("an end of an ipc-channel"), "{error}");
 }
+
+#[watertight::test]
+fn an_end_that_is_hidden_in_a_structure_fails_its_task_in_a_pool() {
+    let pool = Pool::new(1).unwrap();
+    let (sender, receiver) = ipc::channel::<u64>().unwrap();
+    let outcome = pool.apply(|hidden: Hidden| hidden.0.send(1).is_ok(), (Hidden(sender),));
+    assert!(outcome.unwrap_err().is_panic());
+    assert_eq!(pool.apply(|x: u64| x + 1, (1,)).unwrap(), 2);
+    // Until then the end lay with this thread, where ipc-channel puts what is to be sent.
+    Process::spawn(|text: String| text.len(), ("some".to_owned(),)).unwrap().join().unwrap();
+    assert!(is_disconnected(&receiver));
+}

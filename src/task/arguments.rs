@@ -8,7 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 ///
 /// A value has a depth: no more than 256 options, enum variants, lists and maps may stand inside each other. What is
 /// nested deeper is an error for whoever decodes it, as bytes from a process that went wrong could otherwise
-/// overflow the stack of this one.
+/// overflow the stack of this one. What takes more than a mebibyte of stack to write is an error for whoever encodes it.
 ///
 /// An end of an ipc-channel is a descriptor, which only serde inside of ipc-channel can write. It can be an argument
 /// of a [`Process`](crate::Process), and is refused as an argument of a pool's task and as a value: tasks move from

@@ -75,12 +75,14 @@ pub(crate) fn encode<T: Serialize + 'static>(
         return check_size(line, start, 0, largest);
     }
     let end = start.saturating_add(usize::try_from(largest).unwrap_or(usize::MAX));
-    let mut writer = LineWriter { line, end };
-    let mut write = || bincode::serde::encode_into_writer(value, &mut writer, configuration::<1>());
-    // What owns nothing holds no buffers.
+    // What owns nothing holds no buffers, and has no depth.
     if !std::mem::needs_drop::<T>() {
-        return write().map(drop).map_err(|error| undo(error, writer, start, largest));
+        let mut writer = LineWriter::<false> { line, end, floor: 0 };
+        let written = bincode::serde::encode_into_writer(value, &mut writer, configuration::<1>());
+        return written.map_err(|error| undo(error, writer, start, largest));
     }
+    let mut writer = LineWriter::<true> { line, end, floor: stack_address().saturating_sub(DEEPEST) };
+    let write = || bincode::serde::encode_into_writer(value, &mut writer, configuration::<1>());
     let ((result, collected), objects) = transit::collecting(|| buffer::collecting(write));
     if let Err(error) = result {
         return Err(undo(error, writer, start, largest));
@@ -97,9 +99,9 @@ pub(crate) fn encode<T: Serialize + 'static>(
 
 /// Cuts the line back to where a value began that could not be written, and says why.
 #[cold]
-fn undo(
+fn undo<const DEEP: bool>(
     error: bincode::error::EncodeError,
-    writer: LineWriter<'_>,
+    writer: LineWriter<'_, DEEP>,
     start: usize,
     largest: u64,
 ) -> EncodeError {
@@ -190,14 +192,32 @@ fn read_byte_vector(line: &[u8]) -> Option<Vec<u8>> {
     (u64::from_le_bytes(*length) == bytes.len() as u64).then(|| bytes.to_vec())
 }
 
-struct LineWriter<'a> {
-    line: &'a mut Vec<u8>,
-    end: usize,
+/// What is nested so deeply that writing it takes this much stack is an error before it overflows. Whoever reads
+/// it allows far less depth, but a type's frames may be large.
+const DEEPEST: usize = 1 << 20;
+
+/// About where the stack is now.
+#[inline(always)]
+fn stack_address() -> usize {
+    let here = 0_u8;
+    std::ptr::from_ref(&here) as usize
 }
 
-impl Writer for LineWriter<'_> {
+/// `DEEP` if the value may hold values of its own type. Each of them writes something: which one it is, or how many
+/// follow.
+struct LineWriter<'a, const DEEP: bool> {
+    line: &'a mut Vec<u8>,
+    end: usize,
+    /// The stack must not grow below this.
+    floor: usize,
+}
+
+impl<const DEEP: bool> Writer for LineWriter<'_, DEEP> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+        if DEEP && stack_address() < self.floor {
+            return Err(bincode::error::EncodeError::Other("it is nested too deeply to be written"));
+        }
         if bytes.len() > self.end - self.line.len() {
             // Marks the reason for `encode`, which cuts the line back.
             self.line.resize(self.end.min(self.line.len() + bytes.len()), 0);
@@ -264,6 +284,36 @@ mod tests {
         encode(&5_i64, &mut line, &mut parts, 100).unwrap();
         assert!(matches!(decode::<i32>(&line, Vec::new()), Err(DecodeError::Trailing(4))));
         assert!(decode::<(i64, i64)>(&line, Vec::new()).is_err());
+    }
+
+    #[derive(Serialize)]
+    struct Link(Option<Box<Link>>);
+
+    impl Link {
+        fn chain(depth: usize) -> Link {
+            (0..depth).fold(Link(None), |link, _| Link(Some(Box::new(link))))
+        }
+    }
+
+    /// Dropping it the ordinary way would overflow the stack as well.
+    impl Drop for Link {
+        fn drop(&mut self) {
+            let mut next = self.0.take();
+            while let Some(mut link) = next {
+                next = link.0.take();
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_without_end_is_an_error_and_not_the_end_of_the_program() {
+        let encode = |depth| encode(&Link::chain(depth), &mut Vec::new(), &mut Vec::new(), 1 << 30);
+        let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(move || {
+            assert!(encode(256).is_ok());
+            let error = encode(1_000_000).unwrap_err().to_string();
+            assert_eq!(error, "it is nested too deeply to be written");
+        });
+        thread.unwrap().join().unwrap();
     }
 
     #[test]

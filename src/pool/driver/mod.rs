@@ -207,7 +207,9 @@ impl Driver {
                 Duty::Retire { slot } => say(state, slot, Command::Retire),
             }
         }
-        if state.machine.stage() == Stage::Terminating && self.end_by.is_none() {
+        // Threads are waited for.
+        let can_force = self.client.is_some() && self.end_by.is_none();
+        if state.machine.stage() == Stage::Terminating && can_force {
             self.end_by = Some(Instant::now() + LONGEST_END);
         }
     }

@@ -360,7 +360,7 @@ impl State {
     /// A worker was started: sends it what the machine has given it meanwhile.
     pub(super) fn install(&mut self, slot: Slot, mut worker: WorkerProcess) {
         // Who measures wants to know of every result where it comes from.
-        worker.awaits_pid = self.measured;
+        worker.awaits_pid = self.measured && worker.commands.thread().is_none();
         self.workers[slot] = Some(worker);
         self.renew_lanes();
         // Its initializer's result must ring too.
