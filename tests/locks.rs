@@ -99,6 +99,25 @@ fn the_next_holder_is_told_who_died() {
 }
 
 #[watertight::test]
+fn recovering_can_be_given_up_and_still_takes_what_the_dead_had() {
+    let value = Value::new(1_i64).unwrap();
+    let guard = value.lock().unwrap();
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| value.lock_recover_timeout(Duration::from_millis(1)).unwrap().is_none());
+        assert!(other.join().unwrap());
+    });
+    drop(guard);
+    let arguments = (value.clone(), Atomic::new(0_u32).unwrap());
+    assert!(Process::spawn(die_holding, arguments).unwrap().join().is_err());
+    assert!(value.lock_timeout(LONG).unwrap_err().is_holder_died());
+    let mut guard = value.lock_recover_timeout(LONG).unwrap().unwrap();
+    assert_eq!(*guard, 13);
+    guard.mark_consistent();
+    drop(guard);
+    assert_eq!(value.get().unwrap(), 13);
+}
+
+#[watertight::test]
 fn whoever_sleeps_for_a_lock_wakes_when_its_holder_is_killed() {
     for _ in 0..20 {
         let lock = Lock::new().unwrap().named("held");

@@ -290,6 +290,18 @@ fn one_party_that_gives_up_breaks_the_barrier_for_all() {
     assert!(barrier.is_broken());
 }
 
+#[watertight::test]
+fn an_action_runs_only_if_all_come_in_time() {
+    let barrier = Barrier::new(2).unwrap();
+    assert!(barrier.wait_with_timeout(SHORT, || panic!("nobody else came")).is_err());
+    barrier.reset().unwrap();
+    let process = Process::spawn(|barrier: Barrier| barrier.wait().is_ok(), (barrier.clone(),)).unwrap();
+    until(|| barrier.waiting_count() == 1);
+    let mut ran = false;
+    assert_eq!(barrier.wait_with_timeout(LONG, || ran = true).unwrap(), 1);
+    assert!(ran && process.join().unwrap());
+}
+
 fn killed_party(prepare: impl Fn(&Barrier) -> ProcessHandle) {
     let barrier = Barrier::new(3).unwrap().named("gate");
     let victim = prepare(&barrier);

@@ -11,6 +11,7 @@
 
 mod allocator;
 mod arena;
+mod header;
 mod life;
 pub(crate) mod mapped;
 mod mask;
@@ -18,6 +19,7 @@ pub(crate) mod name;
 pub(crate) mod object;
 mod public;
 pub(crate) mod segment;
+mod shape;
 pub(crate) mod text;
 pub(crate) mod transit;
 pub(crate) mod user;

@@ -3,8 +3,6 @@
 //! A process maps a segment once, whatever many objects of it it knows. It enters itself into the table of
 //! users; an object's mask says which of them hold it. So a death gives back that process's share: whoever
 //! finds a user dead takes its bit out of every object.
-//!
-//! Words of the header are checked once, when the segment is opened. Nothing after that believes them.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -15,34 +13,13 @@ use crate::primitive::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::named::{Named, Window};
 
 use super::allocator::{Allocator, LINE};
+use super::header::{self, AT_FREED, AT_STARTS, STARTS};
 use super::mapped::mapped;
-use super::name::{self, AT_GUARD, GUARD, SegmentId};
+use super::name::SegmentId;
 use super::object::{self, Object};
 use super::user::User;
 
-/// Stands in the first word of a segment that is ready; its last byte is the layout's version.
-const MAGIC: u64 = u64::from_le_bytes(*b"WTSHARE\x02");
-
-/// Byte offsets in the header.
-const AT_MAGIC: usize = 0;
-const AT_BYTES: usize = 8;
-const AT_PID: usize = 16;
-const AT_NUMBER: usize = 24;
-const AT_TREE_PID: usize = 32;
-const AT_TREE_NUMBER: usize = 40;
-const AT_FREED: usize = 48;
-const AT_USERS: usize = 4096;
-
-/// How many processes can use a segment at a time.
-pub(crate) const MAX_USERS: usize = 512;
-
-/// A bit for each line of the data in which an object begins, so that everybody finds them all. It covers
-/// the largest segment for small objects; a large object begins in the first line of its own segment.
-const AT_STARTS: usize = AT_USERS + MAX_USERS * 8;
-const STARTS: usize = 8192;
-
-/// Where objects begin.
-pub(crate) const DATA: usize = AT_STARTS + STARTS;
+pub(crate) use super::header::{DATA, MAX_USERS};
 
 /// In a user's entry: the process is taking the shares of the dead one that stood here.
 const SETTLING: u64 = 1 << 63;
@@ -88,7 +65,7 @@ impl Segment {
         let id = SegmentId::new();
         let total = DATA.checked_add(bytes).ok_or_else(|| io::Error::from(nix::errno::Errno::EFBIG))?;
         let memory = Named::create(&id.name(), total)?;
-        let user = begin(&memory, id, tree);
+        let user = header::begin(&memory, id, tree);
         let allocator = Some(Mutex::new(Allocator::new(DATA, total)));
         let memory = Arc::new(memory);
         let segment = Arc::new(Segment { id, tree, memory, user, objects: Mutex::default(), allocator });
@@ -106,7 +83,7 @@ impl Segment {
             Some(memory) => memory,
             None => Arc::new(Named::open(&id.name())?),
         };
-        let tree = check(&memory, id)?;
+        let tree = header::check(&memory, id)?;
         let segment = Arc::new(Segment::enter(id, tree, memory)?);
         mapped.enter(id, &segment);
         Ok(segment)
@@ -117,7 +94,7 @@ impl Segment {
         loop {
             match Named::open(&id.name()) {
                 Ok(memory) => {
-                    check(&memory, id)?;
+                    header::check(&memory, id)?;
                     return Segment::enter(id, id, Arc::new(memory));
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -125,7 +102,7 @@ impl Segment {
             }
             // Filled in under another name: under its own it is ready for everybody.
             let mut memory = Named::create(&SegmentId::new().name(), DATA + bytes)?;
-            let user = begin(&memory, id, id);
+            let user = header::begin(&memory, id, id);
             match memory.rename(&id.name()) {
                 Ok(()) => {
                     return Ok(Segment {
@@ -224,7 +201,7 @@ impl Segment {
 
     /// The entry of one user.
     pub(crate) fn user_at(&self, index: usize) -> &AtomicU64 {
-        user_at(&self.memory, index)
+        header::user_at(&self.memory, index)
     }
 
     /// Notes whether an object begins at an offset. In the maker.
@@ -293,46 +270,6 @@ impl Drop for Segment {
         self.user_at(self.user).store(0, Ordering::Release);
         mapped().leave(self.id, &self.memory);
     }
-}
-
-fn user_at(memory: &Named, index: usize) -> &AtomicU64 {
-    &memory.words()[AT_USERS / 8 + index]
-}
-
-/// Fills in a new segment's header, with this process as the first user.
-fn begin(memory: &Named, id: SegmentId, tree: SegmentId) -> usize {
-    let fields = [
-        (AT_BYTES, memory.len() as u64),
-        (AT_PID, u64::from(id.pid)),
-        (AT_NUMBER, id.number),
-        (AT_TREE_PID, u64::from(tree.pid)),
-        (AT_TREE_NUMBER, tree.number),
-    ];
-    for (offset, value) in fields {
-        memory.words()[offset / 8].store(value, Ordering::Relaxed);
-    }
-    let mut guard = [0; GUARD];
-    guard[0] = name::guard().len() as u8;
-    guard[1..=name::guard().len()].copy_from_slice(name::guard().as_bytes());
-    memory.write(AT_GUARD, &guard);
-    user_at(memory, 0).store(User::own().to_word(), Ordering::Relaxed);
-    memory.words()[AT_MAGIC / 8].store(MAGIC, Ordering::Release);
-    0
-}
-
-/// Looks whether memory is a segment of that identity, and says whose.
-fn check(memory: &Named, id: SegmentId) -> Result<SegmentId, OpenError> {
-    let word = |offset: usize| memory.words().get(offset / 8).map(|word| word.load(Ordering::Acquire));
-    let ours = memory.len() >= DATA
-        && word(AT_MAGIC) == Some(MAGIC)
-        && word(AT_BYTES) == Some(memory.len() as u64)
-        && word(AT_PID) == Some(u64::from(id.pid))
-        && word(AT_NUMBER) == Some(id.number);
-    if !ours {
-        return Err(OpenError::Foreign);
-    }
-    let (pid, number) = (word(AT_TREE_PID).unwrap_or(0), word(AT_TREE_NUMBER).unwrap_or(0));
-    Ok(SegmentId { pid: pid as u32, number })
 }
 
 #[cfg(test)]

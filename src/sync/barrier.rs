@@ -107,6 +107,16 @@ impl Barrier {
         self.pass(Patience::Forever, Location::caller(), action)
     }
 
+    /// As [`wait_with`](Barrier::wait_with); if not all come within `timeout`, the barrier is broken for all. An
+    /// action that runs longer than somebody's patience breaks it too.
+    ///
+    /// # Errors
+    /// As [`wait`](Barrier::wait).
+    #[track_caller]
+    pub fn wait_with_timeout(&self, timeout: Duration, action: impl FnOnce()) -> Result<u32, BarrierError> {
+        self.pass(Patience::of(timeout), Location::caller(), action)
+    }
+
     /// Breaks it: everybody who waits, or comes later, gets the error.
     ///
     /// # Errors

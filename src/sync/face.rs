@@ -47,7 +47,7 @@ macro_rules! handle {
 }
 pub(super) use handle;
 
-/// The four ways to lock. They are made of the type's `take`, and of `take_at_once` for the usual case.
+/// The ways to lock. They are made of the type's `take`, and of `take_at_once` for the usual case.
 macro_rules! lockable {
     ($type:ident $(<$generic:ident : $bound:path>)?, $guard:ty) => {
         impl$(<$generic: $bound>)? $type$(<$generic>)? {
@@ -113,6 +113,19 @@ macro_rules! lockable {
                         return Ok(guard);
                     }
                 }
+            }
+
+            /// As [`lock_recover`](Self::lock_recover), but waits at most `timeout`; `None` if the lock was not
+            /// free in time, and nobody had died with it.
+            ///
+            /// # Errors
+            /// As [`lock_timeout`](Self::lock_timeout), but never for a holder that has died.
+            #[track_caller]
+            pub fn lock_recover_timeout(
+                &self,
+                timeout: ::std::time::Duration,
+            ) -> Result<Option<$guard>, LockError> {
+                self.take(Patience::of(timeout), Abandoned::Take, ::std::panic::Location::caller())
             }
         }
     };

@@ -84,9 +84,11 @@ impl Shared {
         at: usize,
         location: &'static Location<'static>,
     ) -> Option<&AtomicU32> {
-        let (me, word) = (self.roster.me_if_known()?, self.object.half_word(at));
+        let (me, site) = (self.roster.me_if_known()?, self.roster.site(location));
+        // All is looked up before the lock is held: what comes behind a locked instruction waits for it.
+        let (word, site_word) = (self.object.half_word(at), self.object.half_word(at + SITE_BEHIND));
         word.compare_exchange(0, me.bits(), Ordering::Acquire, Ordering::Relaxed).ok()?;
-        self.object.half_word(at + SITE_BEHIND).store(self.roster.site(location), Ordering::Relaxed);
+        site_word.store(site, Ordering::Relaxed);
         Some(word)
     }
 
