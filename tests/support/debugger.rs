@@ -97,13 +97,17 @@ impl Stepped {
         }
     }
 
-    /// Kills it. Its keeper hears of it only after the debugger.
-    pub fn kill(self) {
-        kill(self.pid, Signal::SIGKILL).unwrap();
-        // A stop from before may still be told.
-        while !matches!(
-            waitpid(self.pid, Some(WaitPidFlag::__WALL)).unwrap(),
-            WaitStatus::Signaled(_, Signal::SIGKILL, _)
-        ) {}
+    /// Kills it. Its keeper hears of it only after the debugger. What it died of, should that have come before.
+    pub fn kill(&self) -> Option<Signal> {
+        // Whoever is dead already is still to be waited for.
+        let _ = kill(self.pid, Signal::SIGKILL);
+        loop {
+            // A stop from before may still be told.
+            match waitpid(self.pid, Some(WaitPidFlag::__WALL)) {
+                Ok(WaitStatus::Signaled(_, signal, _)) => return Some(signal),
+                Ok(_) => {}
+                Err(_) => return None,
+            }
+        }
     }
 }
