@@ -72,13 +72,13 @@ fn kill_on_way(stage: &Stage, operation: Operation, at: At, way: Way<impl FnOnce
         wake();
         while wire.next() != Point::Called {}
     }
-    step_and_kill(process, &stepped, wire, at, ends_asleep)
+    step_and_kill(process, stepped, wire, at, ends_asleep)
 }
 
 /// Kills a process that stands at the beginning of what is looked at.
 pub(crate) fn step_and_kill(
     process: Process<()>,
-    stepped: &Stepped,
+    stepped: Stepped,
     mut wire: Tripwire,
     at: At,
     ends_asleep: bool,
@@ -90,7 +90,7 @@ pub(crate) fn step_and_kill(
             seen().tripped = spanned.is_none();
             spanned.is_some() && run_changes(&mut wire, count, ends_asleep)
         }
-        At::Instruction(count) => run_instructions(stepped, count),
+        At::Instruction(count) => run_instructions(&stepped, count),
     };
     if seen().gone {
         process.kill().unwrap();
@@ -141,7 +141,7 @@ fn run_instructions(stepped: &Stepped, count: u64) -> bool {
 const MOST_CHANGES: u64 = 5000;
 
 /// Operations with more instructions than this are not killed after each of them.
-const MOST_INSTRUCTIONS: u64 = 3000;
+const MOST_INSTRUCTIONS: u64 = 1000;
 
 /// Kills an operation's victims at every point. `scene` sets the stage, has the victim killed there and looks
 /// at what is left; it says whether the operation was over, and whether the victim held something.

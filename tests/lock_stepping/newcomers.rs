@@ -23,7 +23,7 @@ fn kill_behind_gate(at: At, start: impl FnOnce(PathBuf) -> Process<()>) -> (u32,
     drop(pass);
     stepped.run_to_mark();
     let wire = Tripwire::new(process.pid());
-    step_and_kill(process, &stepped, wire, at, false)
+    step_and_kill(process, stepped, wire, at, false)
 }
 
 fn passer_by(text: String, gate: PathBuf) {
@@ -107,7 +107,7 @@ fn a_thread_whose_process_is_killed_anywhere_over_its_end_leaves_its_lock_with_n
         go.store(1, Ordering::Release);
         stepped.run_to_mark();
         let wire = Tripwire::new(thread.load(Ordering::Acquire));
-        let (pid, over) = step_and_kill(process, &stepped, wire, at, false);
+        let (pid, over) = step_and_kill(process, stepped, wire, at, false);
         let recover = || lock.lock_recover().unwrap().mark_consistent();
         let held = was_held(pid, lock.lock_timeout(LONG), recover);
         assert!(held || !over);

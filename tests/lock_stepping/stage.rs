@@ -210,7 +210,9 @@ pub(crate) fn end(process: Process<()>) {
 fn victim(stage: Stage, operation: Operation, rehearsed: bool) {
     // Known to the roster, as a thread that uses locks is.
     drop(stage.value.lock().unwrap());
-    if rehearsed {
+    use Operation::{Array, Bounded, Forget, HandOver, Lock, Part, Permit, RLock, TryLock, Update};
+    let is_at_once = matches!(operation, Lock | TryLock | HandOver | RLock | Update | Array | Part);
+    if rehearsed && (is_at_once || matches!(operation, Permit | Forget | Bounded)) {
         perform(&stage, operation);
     }
     let outer = (operation == Operation::Circle).then(|| stage.lock.lock().unwrap());
@@ -227,8 +229,8 @@ fn victim(stage: Stage, operation: Operation, rehearsed: bool) {
     std::thread::park_timeout(LONG);
 }
 
-/// A victim of `operation`, stopped right before that. If it has `rehearsed`, it knows the numbers of its source
-/// lines already, and is faster.
+/// A victim of `operation`, stopped right before that. If it has `rehearsed` an operation that
+/// needs nobody else, it knows the numbers of its source lines already.
 pub(crate) fn stopped_victim(stage: &Stage, operation: Operation, rehearsed: bool) -> (Process<()>, Stepped) {
     let builder = Process::builder().daemon(true);
     let process = builder.spawn(victim, (stage.clone(), operation, rehearsed)).unwrap();
