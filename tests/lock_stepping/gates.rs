@@ -4,7 +4,8 @@ use watertight::Process;
 use watertight::sync::{Barrier, Event};
 
 use crate::kill::{kill, kill_woken, sweep};
-use crate::stage::{LONG, Operation, Stage, both_pass};
+use crate::stage::{LONG, Operation, Stage, both_pass, was_held};
+use crate::waiting::until;
 
 #[watertight::test(timeout = "3600s")]
 fn an_event_that_is_set_by_somebody_who_is_killed_anywhere_wakes_all_or_none() {
@@ -124,5 +125,24 @@ fn an_event_that_is_cleared_by_somebody_who_is_killed_anywhere_is_set_or_not() {
         stage.event.set();
         assert!(stage.event.wait_timeout(LONG).unwrap());
         (over, !set)
+    });
+}
+
+#[watertight::test(timeout = "3600s")]
+fn a_barriers_action_runs_before_anybody_goes_on_or_nobody_does() {
+    sweep("BarrierAction", |at| {
+        let stage = Stage::set(1, 2);
+        let pass = |barrier: Barrier| barrier.wait_timeout(LONG).is_ok();
+        let other = Process::spawn(pass, (stage.barrier.clone(),)).unwrap();
+        until(|| stage.barrier.waiting_count() == 1);
+        let (pid, over) = kill(&stage, Operation::BarrierAction, at);
+        let passed = other.join().unwrap();
+        assert!(passed || !over);
+        let recover = || stage.value.lock_recover().unwrap().mark_consistent();
+        let held = was_held(pid, stage.value.lock_timeout(LONG), recover);
+        let value = stage.value.get().unwrap();
+        assert!(value == 8 || value == 7 && !passed, "{value}, {passed}");
+        both_pass(&stage);
+        (over, held)
     });
 }

@@ -132,8 +132,11 @@ fn run_changes(wire: &mut Tripwire, count: u64, ends_asleep: bool) -> bool {
 
 fn run_instructions(stepped: &Stepped, count: u64) -> bool {
     (0..count).any(|_| {
-        seen().instructions += 1;
-        stepped.step() == Stop::Mark
+        let stop = stepped.step();
+        let mut seen = seen();
+        seen.instructions += 1;
+        seen.gone = stop == Stop::Gone;
+        matches!(stop, Stop::Mark | Stop::Gone)
     })
 }
 

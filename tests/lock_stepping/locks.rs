@@ -1,10 +1,11 @@
 //! Locks: their holders and those who wait.
 
 use watertight::Process;
-use watertight::sync::{Lock, LockError};
+use watertight::sync::{Lock, LockError, RLock};
 
 use crate::kill::{At, kill, kill_woken, sweep};
 use crate::stage::{LONG, Operation, Stage, lock_was_held, was_held};
+use crate::waiting::until;
 
 #[watertight::test(timeout = "3600s")]
 fn a_lock_whose_holder_is_killed_anywhere_passes_on() {
@@ -125,5 +126,32 @@ fn an_rlock_survives_a_waiter_that_is_killed_anywhere() {
         drop(guard);
         assert_eq!(stage.rlock.lock_timeout(LONG).unwrap().unwrap().depth(), 1);
         (over, false)
+    });
+}
+
+#[watertight::test(timeout = "3600s")]
+fn a_circle_is_no_ones_end_although_the_one_who_finds_it_is_killed_anywhere() {
+    sweep("Circle", |at| {
+        let stage = Stage::set(1, 1);
+        let partner = |outer: Lock, inner: RLock| {
+            let _inner = inner.lock().unwrap();
+            until(|| outer.try_lock().unwrap().is_none());
+            match outer.lock() {
+                Ok(_) => 0,
+                Err(LockError::HolderDied(died)) => died.holder.pid,
+                Err(error) => panic!("{error}"),
+            }
+        };
+        let partner = Process::spawn(partner, (stage.lock.clone(), stage.rlock.clone())).unwrap();
+        until(|| stage.rlock.try_lock().unwrap().is_none());
+        let (pid, over) = kill(&stage, Operation::Circle, at);
+        let died = partner.join().unwrap();
+        assert!(died == 0 || died == pid, "{died}");
+        assert!(stage.rlock.lock_timeout(LONG).unwrap().is_some());
+        if died == pid {
+            stage.lock.lock_recover().unwrap().mark_consistent();
+        }
+        assert!(stage.lock.lock_timeout(LONG).unwrap().is_some());
+        (over, died == pid)
     });
 }

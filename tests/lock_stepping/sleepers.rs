@@ -1,7 +1,7 @@
 //! Whoever falls asleep, and whoever is woken: by what it waits for, or by a death.
 
-use watertight::sync::{Barrier, Condition, Event, Lock, LockError, RLock, Semaphore};
-use watertight::{Array, Process};
+use watertight::Process;
+use watertight::sync::{Barrier, Condition, Event, Lock, LockError, Semaphore};
 
 use crate::kill::{kill_falling_asleep, kill_woken, sweep};
 use crate::stage::{LONG, Operation, Stage, both_pass, end, holder, lock_was_held, permits, was_held};
@@ -258,97 +258,6 @@ fn a_barrier_is_broken_for_all_although_the_one_who_breaks_it_is_killed_anywhere
         assert!(stage.barrier.wait().is_err());
         stage.barrier.reset().unwrap();
         assert!(!stage.barrier.is_broken());
-        (over, false)
-    });
-}
-
-#[watertight::test(timeout = "3600s")]
-fn a_circle_is_no_ones_end_although_the_one_who_finds_it_is_killed_anywhere() {
-    sweep("Circle", |at| {
-        let stage = Stage::set(1, 1);
-        let partner = |outer: Lock, inner: RLock| {
-            let _inner = inner.lock().unwrap();
-            until(|| outer.try_lock().unwrap().is_none());
-            match outer.lock() {
-                Ok(_) => 0,
-                Err(LockError::HolderDied(died)) => died.holder.pid,
-                Err(error) => panic!("{error}"),
-            }
-        };
-        let partner = Process::spawn(partner, (stage.lock.clone(), stage.rlock.clone())).unwrap();
-        until(|| stage.rlock.try_lock().unwrap().is_none());
-        let (pid, over) = crate::kill::kill(&stage, Operation::Circle, at);
-        let died = partner.join().unwrap();
-        assert!(died == 0 || died == pid, "{died}");
-        assert!(stage.rlock.lock_timeout(LONG).unwrap().is_some());
-        if died == pid {
-            stage.lock.lock_recover().unwrap().mark_consistent();
-        }
-        assert!(stage.lock.lock_timeout(LONG).unwrap().is_some());
-        (over, died == pid)
-    });
-}
-
-#[watertight::test(timeout = "3600s")]
-fn a_barriers_action_runs_before_anybody_goes_on_or_nobody_does() {
-    sweep("BarrierAction", |at| {
-        let stage = Stage::set(1, 2);
-        let pass = |barrier: Barrier| barrier.wait_timeout(LONG).is_ok();
-        let other = Process::spawn(pass, (stage.barrier.clone(),)).unwrap();
-        until(|| stage.barrier.waiting_count() == 1);
-        let (pid, over) = crate::kill::kill(&stage, Operation::BarrierAction, at);
-        let passed = other.join().unwrap();
-        assert!(passed || !over);
-        let recover = || stage.value.lock_recover().unwrap().mark_consistent();
-        let held = was_held(pid, stage.value.lock_timeout(LONG), recover);
-        let value = stage.value.get().unwrap();
-        assert!(value == 8 || value == 7 && !passed, "{value}, {passed}");
-        both_pass(&stage);
-        (over, held)
-    });
-}
-
-/// How many names in /dev/shm this process has made.
-fn names() -> usize {
-    let mark = format!("watertight-{}-", std::process::id());
-    let names = std::fs::read_dir("/dev/shm").unwrap().flatten();
-    names.filter(|name| name.file_name().to_string_lossy().starts_with(&mark)).count()
-}
-
-#[watertight::test(timeout = "3600s")]
-fn an_object_goes_with_its_last_user_although_somebody_is_killed_anywhere_opening_it() {
-    // The first lies beside others, and a second one of its size finds no room there; the other lies alone.
-    for (name, operation, length) in
-        [("Open", Operation::Open, 5_000), ("OpenLarge", Operation::OpenLarge, 10_000)]
-    {
-        let mut before = None;
-        sweep(name, |at| {
-            let mut stage = Stage::set(1, 1);
-            let array = Array::<u64>::zeroed(length).unwrap();
-            stage.text = serde_json::to_string(&array).unwrap();
-            let (pid, over) = crate::kill::kill(&stage, operation, at);
-            let recover = || array.lock_recover().unwrap().mark_consistent();
-            let held = was_held(pid, array.lock_timeout(LONG), recover);
-            assert!([0, 9].contains(&array.lock().unwrap()[0]));
-            drop(array);
-            // Its place, or its segment, is free again.
-            let again = Array::<u64>::zeroed(length).unwrap();
-            assert!(again.lock().unwrap().iter().all(|element| *element == 0));
-            let now = names();
-            assert!(now <= *before.get_or_insert(now), "{now} names, {before:?} at first");
-            (over, held)
-        });
-    }
-}
-
-#[watertight::test(timeout = "3600s")]
-fn a_maker_that_is_killed_anywhere_while_it_uses_places_again_leaves_no_name() {
-    sweep("Reuse", |at| {
-        let stage = Stage::set(1, 1);
-        let (pid, over) = crate::kill::kill(&stage, Operation::Reuse, at);
-        let mark = format!("watertight-{pid}-");
-        let left = std::fs::read_dir("/dev/shm").unwrap().flatten();
-        assert_eq!(left.filter(|name| name.file_name().to_string_lossy().starts_with(&mark)).count(), 0);
         (over, false)
     });
 }

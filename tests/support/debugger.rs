@@ -31,6 +31,8 @@ pub enum Stop {
     Syscall,
     Mark,
     Over,
+    /// The end of the thread.
+    Gone,
 }
 
 impl Stepped {
@@ -95,6 +97,7 @@ impl Stepped {
             WaitStatus::Stopped(_, MARK) => Stop::Mark,
             WaitStatus::Stopped(_, OVER) => Stop::Over,
             WaitStatus::PtraceSyscall(_) => Stop::Syscall,
+            WaitStatus::Exited(..) => Stop::Gone,
             status => panic!("the process should step: {status:?}"),
         }
     }
