@@ -1,16 +1,18 @@
 //! Processes that use locks under load are killed at any time, by SIGKILL: the others go on, and all counts are
 //! right. 300 rounds a kind with `WATERTIGHT_LONG=1`.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test says what it saw")]
 
 mod support;
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use support::{Random, is_long};
-use watertight::sync::{Atomic, ChunkMut, Condition, Event, Lock, LockError, RLock, Semaphore};
+use watertight::sync::{
+    Atomic, Barrier, BoundedSemaphore, ChunkMut, Condition, Event, Lock, LockError, RLock, Semaphore,
+};
 use watertight::{Array, Process, SharedMemory, Value};
 
 const LONG: Duration = Duration::from_secs(100);
@@ -21,26 +23,33 @@ struct Stage {
     rlock: RLock,
     value: Value<u64>,
     semaphore: Semaphore,
+    bounded: BoundedSemaphore,
+    barrier: Barrier,
     condition: Condition,
     event: Event,
     parts: Vec<ChunkMut<u64>>,
     array: Array<u64>,
+    /// The handle of an array that is opened anew each time.
+    text: String,
     working: Atomic<u32>,
     stop: Event,
 }
 
 impl Stage {
-    fn set() -> Stage {
+    fn set(other: &Array<u64>) -> Stage {
         let array = Array::zeroed(8).unwrap();
         Stage {
             lock: Lock::new().unwrap(),
             rlock: RLock::new().unwrap(),
             value: Value::new(0).unwrap(),
             semaphore: Semaphore::new(2).unwrap(),
+            bounded: BoundedSemaphore::new(2).unwrap(),
+            barrier: Barrier::new(2).unwrap(),
             condition: Condition::new().unwrap(),
             event: Event::new().unwrap(),
             parts: array.chunks_mut(2).unwrap(),
             array,
+            text: serde_json::to_string(other).unwrap(),
             working: Atomic::new(0).unwrap(),
             stop: Event::new().unwrap(),
         }
@@ -50,10 +59,15 @@ impl Stage {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 enum Work {
     Locks,
+    RLocks,
+    Values,
     Permits,
+    Bounded,
     Conditions,
     Events,
+    Barriers,
     Parts,
+    Handles,
 }
 
 /// Takes a lock, whoever died with it.
@@ -80,6 +94,30 @@ fn work(stage: Stage, work: Work) -> u64 {
                 let _inner = recovered!(stage.rlock);
                 *recovered!(stage.value) += 1;
             }
+            Work::RLocks => {
+                let _outer = recovered!(stage.rlock);
+                assert_eq!(stage.rlock.lock().unwrap().depth(), 2);
+            }
+            Work::Values => {
+                let value = recovered!(stage.value).wrapping_add(1);
+                *recovered!(stage.value) = value;
+            }
+            Work::Bounded => drop(stage.bounded.acquire_timeout(LONG).unwrap().expect("a permit in time")),
+            Work::Barriers => {
+                if stage.barrier.wait_timeout(LONG).is_err() {
+                    // Whoever was sent away by a reset does not reset in turn.
+                    if stage.barrier.is_broken() {
+                        stage.barrier.reset().unwrap();
+                    }
+                    continue;
+                }
+            }
+            Work::Handles => {
+                let other: Array<u64> = serde_json::from_str(&stage.text).unwrap();
+                recovered!(other)[7] += 1;
+                let made = [Value::new(0).unwrap(), Value::new(1).unwrap()];
+                assert_eq!(made[1].get().unwrap(), 1);
+            }
             Work::Permits => drop(stage.semaphore.acquire_timeout(LONG).unwrap().expect("a permit in time")),
             Work::Conditions => {
                 let mut guard = recovered!(stage.lock);
@@ -89,6 +127,7 @@ fn work(stage: Stage, work: Work) -> u64 {
             Work::Events => {
                 stage.event.set();
                 assert!(stage.event.wait_timeout(LONG).unwrap());
+                stage.event.clear();
             }
             Work::Parts => {
                 recovered!(stage.parts[0])[0] += 1;
@@ -102,15 +141,17 @@ fn work(stage: Stage, work: Work) -> u64 {
 }
 
 fn rounds_of(kind: Work) {
-    let mut random = Random::new();
-    let stage = Stage::set();
+    let (mut random, start) = (Random::new(), Instant::now());
+    let other = Array::zeroed(8).unwrap();
+    let stage = Stage::set(&other);
     let survivors = [(); 2].map(|()| Process::spawn(work, (stage.clone(), kind)).unwrap());
-    for _ in 0..if is_long() { 300 } else { 15 } {
+    let rounds = if is_long() { 300 } else { 15 };
+    for _ in 0..rounds {
         let before = stage.working.load(Ordering::Relaxed);
         let victim = Process::builder().daemon(true).spawn(work, (stage.clone(), kind)).unwrap();
         // The others go on all the while.
-        let rounds = 1 + random.below(200) as u32;
-        while stage.working.load(Ordering::Relaxed).wrapping_sub(before) < rounds {
+        let turns = 1 + random.below(200) as u32;
+        while stage.working.load(Ordering::Relaxed).wrapping_sub(before) < turns {
             std::thread::yield_now();
         }
         victim.kill().unwrap();
@@ -121,18 +162,64 @@ fn rounds_of(kind: Work) {
         std::thread::yield_now();
     }
     stage.stop.set();
+    // Nobody is left at a barrier, or at an event that the other one has cleared.
+    while survivors.iter().any(|survivor| survivor.is_alive()) {
+        stage.event.set();
+        stage.barrier.abort().unwrap();
+        std::thread::yield_now();
+    }
     for survivor in survivors {
         assert!(survivor.join().unwrap() > 0);
     }
+    look_at(&stage);
+    println!("{kind:?}: {rounds} kills, {:?}", start.elapsed());
+    drop(recovered!(other));
+}
+
+/// Everything is as it was at first.
+fn look_at(stage: &Stage) {
     let permits: Vec<_> = std::iter::from_fn(|| stage.semaphore.try_acquire().unwrap()).collect();
     assert_eq!(permits.len(), 2);
-    drop((recovered!(stage.lock), recovered!(stage.rlock), recovered!(stage.array)));
+    let permits: Vec<_> = std::iter::from_fn(|| stage.bounded.try_acquire().unwrap()).collect();
+    assert_eq!(permits.len(), 2);
+    drop(permits);
+    assert!(stage.bounded.release(1).unwrap().is_err());
+    drop((recovered!(stage.lock), recovered!(stage.rlock), recovered!(stage.value), recovered!(stage.array)));
+    stage.barrier.reset().unwrap();
+    let pass = |barrier: Barrier| barrier.wait_timeout(LONG).is_ok();
+    let both = [(); 2].map(|()| Process::spawn(pass, (stage.barrier.clone(),)).unwrap());
+    assert!(both.into_iter().all(|process| process.join().unwrap()));
     assert_eq!(stage.condition.notify(100).unwrap(), 0);
 }
 
 #[watertight::test(timeout = "1200s")]
 fn locks_survive_kills_under_load() {
     rounds_of(Work::Locks);
+}
+
+#[watertight::test(timeout = "1200s")]
+fn rlocks_survive_kills_under_load() {
+    rounds_of(Work::RLocks);
+}
+
+#[watertight::test(timeout = "1200s")]
+fn values_survive_kills_under_load() {
+    rounds_of(Work::Values);
+}
+
+#[watertight::test(timeout = "1200s")]
+fn bounded_semaphores_survive_kills_under_load() {
+    rounds_of(Work::Bounded);
+}
+
+#[watertight::test(timeout = "1200s")]
+fn barriers_survive_kills_under_load() {
+    rounds_of(Work::Barriers);
+}
+
+#[watertight::test(timeout = "1200s")]
+fn handles_survive_kills_under_load() {
+    rounds_of(Work::Handles);
 }
 
 #[watertight::test(timeout = "1200s")]

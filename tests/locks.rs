@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use waiting::{LONG, until, until_waiting};
-use watertight::sync::{Atomic, Lock, LockError, RLock, waiters};
+use watertight::sync::{Atomic, Condition, Lock, LockError, RLock, waiters};
 use watertight::{Process, Signal, Value};
 
 #[watertight::test]
@@ -342,4 +342,16 @@ fn waiters_are_listed_with_the_holder_they_wait_for() {
     assert!(serde_json::to_string(&list).unwrap().contains("the door"));
     drop(guard);
     process.join().unwrap();
+}
+
+#[watertight::test]
+fn a_dead_waiter_of_a_condition_is_not_counted() {
+    let (lock, condition) = (Lock::new().unwrap(), Condition::new().unwrap());
+    let wait = |lock: Lock, condition: Condition| condition.wait(&mut lock.lock().unwrap()).is_ok();
+    let waiter = Process::spawn(wait, (lock.clone(), condition.clone())).unwrap();
+    until(|| condition.waiting_count().unwrap() == 1);
+    waiter.kill().unwrap();
+    assert!(waiter.join().is_err());
+    assert_eq!(condition.waiting_count().unwrap(), 0);
+    assert_eq!(condition.notify(1).unwrap(), 0);
 }

@@ -197,7 +197,8 @@ impl Condition {
     /// As [`notify_one`](Condition::notify_one).
     pub fn waiting_count(&self) -> Result<usize, LockError> {
         let monitor = Monitor::enter(&self.shared)?;
-        Ok(self.waiting(&monitor).len())
+        let waiting = self.waiting(&monitor).into_iter();
+        Ok(waiting.filter(|entry| self.shared.roster().is_alive(entry.owner)).count())
     }
 
     /// The entries that were not notified yet, the oldest first.

@@ -3,13 +3,14 @@
 use watertight::Process;
 use watertight::sync::{Condition, Lock};
 
-use crate::stage::{LONG, Operation, Stage, kill_after, kill_woken_after, lock_was_held, sweep};
+use crate::kill::{kill, kill_woken, sweep};
+use crate::stage::{LONG, Operation, Stage, lock_was_held};
 
 #[watertight::test(timeout = "3600s")]
 fn a_condition_survives_a_waiter_that_is_killed_anywhere() {
-    sweep(Operation::ConditionWait, |count| {
+    sweep("ConditionWait", |at| {
         let stage = Stage::set(1, 1);
-        let (pid, over) = kill_after(&stage, Operation::ConditionWait, count);
+        let (pid, over) = kill(&stage, Operation::ConditionWait, at);
         let held = lock_was_held(&stage, pid);
         let wait = |lock: Lock, condition: Condition| {
             let mut guard = lock.lock().unwrap();
@@ -27,7 +28,7 @@ fn a_condition_survives_a_waiter_that_is_killed_anywhere() {
 
 #[watertight::test(timeout = "3600s")]
 fn a_notification_that_is_killed_anywhere_wakes_one_or_none() {
-    sweep(Operation::Notify, |count| {
+    sweep("Notify", |at| {
         let stage = Stage::set(1, 1);
         let wait = |lock: Lock, condition: Condition| {
             let mut guard = lock.lock().unwrap();
@@ -38,7 +39,7 @@ fn a_notification_that_is_killed_anywhere_wakes_one_or_none() {
         while stage.condition.waiting_count().unwrap() < 2 {
             std::thread::yield_now();
         }
-        let (_, over) = kill_after(&stage, Operation::Notify, count);
+        let (_, over) = kill(&stage, Operation::Notify, at);
         let left = stage.condition.notify(2).unwrap();
         assert!(left == 1 || left == 2 && !over, "{left} were not woken");
         for waiter in waiters {
@@ -51,7 +52,7 @@ fn a_notification_that_is_killed_anywhere_wakes_one_or_none() {
 
 #[watertight::test(timeout = "3600s")]
 fn everybody_is_notified_even_if_the_one_who_does_it_is_killed_anywhere_and_another_one_repeats_it() {
-    sweep(Operation::NotifyAll, |count| {
+    sweep("NotifyAll", |at| {
         let stage = Stage::set(1, 1);
         let wait = |lock: Lock, condition: Condition| {
             let mut guard = lock.lock().unwrap();
@@ -62,7 +63,7 @@ fn everybody_is_notified_even_if_the_one_who_does_it_is_killed_anywhere_and_anot
         while stage.condition.waiting_count().unwrap() < 2 {
             std::thread::yield_now();
         }
-        let (_, over) = kill_after(&stage, Operation::NotifyAll, count);
+        let (_, over) = kill(&stage, Operation::NotifyAll, at);
         let left = stage.condition.notify(2).unwrap();
         assert!(left == 0 || !over, "{left} were not woken");
         for waiter in waiters {
@@ -74,14 +75,14 @@ fn everybody_is_notified_even_if_the_one_who_does_it_is_killed_anywhere_and_anot
 
 #[watertight::test(timeout = "3600s")]
 fn a_notification_whose_receiver_is_killed_anywhere_is_given_on_or_was_received() {
-    sweep(Operation::ConditionWaitLong, |count| {
+    sweep("ConditionWaitLong, woken", |at| {
         let stage = Stage::set(1, 1);
         let wait = |lock: Lock, condition: Condition| match lock.lock() {
             Ok(mut guard) => condition.wait_timeout(&mut guard, LONG).unwrap(),
             Err(_) => false,
         };
         let mut waiter = None;
-        let (pid, over) = kill_woken_after(&stage, Operation::ConditionWaitLong, count, || {
+        let (pid, over) = kill_woken(&stage, Operation::ConditionWaitLong, at, || {
             // Another one waits, and the victim is notified.
             let arguments = (stage.lock.clone(), stage.condition.clone());
             waiter = Some(Process::spawn(wait, arguments).unwrap());

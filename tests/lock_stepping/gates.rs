@@ -3,15 +3,17 @@
 use watertight::Process;
 use watertight::sync::{Barrier, Event};
 
-use crate::stage::{LONG, Operation, Stage, kill_after, kill_woken_after, sweep};
+use crate::kill::{kill, kill_woken, sweep};
+use crate::stage::{LONG, Operation, Stage, both_pass, was_held};
+use crate::waiting::until;
 
 #[watertight::test(timeout = "3600s")]
 fn an_event_that_is_set_by_somebody_who_is_killed_anywhere_wakes_all_or_none() {
-    sweep(Operation::EventSet, |count| {
+    sweep("EventSet", |at| {
         let stage = Stage::set(1, 1);
         let wait = |event: Event| event.wait_timeout(LONG).unwrap();
         let waiter = Process::spawn(wait, (stage.event.clone(),)).unwrap();
-        let (_, over) = kill_after(&stage, Operation::EventSet, count);
+        let (_, over) = kill(&stage, Operation::EventSet, at);
         let set = stage.event.is_set();
         assert!(set || !over);
         if !set {
@@ -24,9 +26,9 @@ fn an_event_that_is_set_by_somebody_who_is_killed_anywhere_wakes_all_or_none() {
 
 #[watertight::test(timeout = "3600s")]
 fn an_event_survives_a_waiter_that_is_killed_anywhere() {
-    sweep(Operation::EventWait, |count| {
+    sweep("EventWait", |at| {
         let stage = Stage::set(1, 1);
-        let (_, over) = kill_after(&stage, Operation::EventWait, count);
+        let (_, over) = kill(&stage, Operation::EventWait, at);
         assert!(!stage.event.is_set());
         stage.event.set();
         assert!(stage.event.wait_timeout(LONG).unwrap());
@@ -34,20 +36,13 @@ fn an_event_survives_a_waiter_that_is_killed_anywhere() {
     });
 }
 
-fn both_pass(stage: &Stage) {
-    stage.barrier.reset().unwrap();
-    let pass = |barrier: Barrier| barrier.wait_timeout(LONG).is_ok();
-    let other = Process::spawn(pass, (stage.barrier.clone(),)).unwrap();
-    assert!(stage.barrier.wait_timeout(LONG).is_ok());
-    assert!(other.join().unwrap());
-}
-
 #[watertight::test(timeout = "3600s")]
 fn a_barrier_survives_a_party_that_is_killed_anywhere() {
-    sweep(Operation::BarrierWait, |count| {
+    sweep("BarrierWait", |at| {
         let stage = Stage::set(1, 2);
-        let (_, over) = kill_after(&stage, Operation::BarrierWait, count);
-        assert!(stage.barrier.wait_timeout(LONG).is_err(), "a party is dead");
+        let (_, over) = kill(&stage, Operation::BarrierWait, at);
+        // At once, and not because somebody's time was over.
+        assert!(stage.barrier.wait().is_err(), "a party is dead");
         both_pass(&stage);
         (over, false)
     });
@@ -55,9 +50,9 @@ fn a_barrier_survives_a_party_that_is_killed_anywhere() {
 
 #[watertight::test(timeout = "3600s")]
 fn a_barrier_survives_its_last_party_killed_anywhere() {
-    sweep(Operation::BarrierAlone, |count| {
+    sweep("BarrierAlone", |at| {
         let stage = Stage::set(1, 1);
-        let (_, over) = kill_after(&stage, Operation::BarrierAlone, count);
+        let (_, over) = kill(&stage, Operation::BarrierAlone, at);
         stage.barrier.reset().unwrap();
         assert_eq!(stage.barrier.wait_timeout(LONG).unwrap(), 0);
         (over, false)
@@ -66,14 +61,14 @@ fn a_barrier_survives_its_last_party_killed_anywhere() {
 
 #[watertight::test(timeout = "3600s")]
 fn a_barrier_survives_the_one_whom_all_waited_for_killed_anywhere() {
-    sweep(Operation::BarrierLast, |count| {
+    sweep("BarrierLast", |at| {
         let stage = Stage::set(1, 2);
         let pass = |barrier: Barrier| barrier.wait_timeout(LONG).is_ok();
         let other = Process::spawn(pass, (stage.barrier.clone(),)).unwrap();
         while stage.barrier.waiting_count() == 0 {
             std::thread::yield_now();
         }
-        let (_, over) = kill_after(&stage, Operation::BarrierLast, count);
+        let (_, over) = kill(&stage, Operation::BarrierLast, at);
         let passed = other.join().unwrap();
         assert!(passed || !over);
         both_pass(&stage);
@@ -83,10 +78,10 @@ fn a_barrier_survives_the_one_whom_all_waited_for_killed_anywhere() {
 
 #[watertight::test(timeout = "3600s")]
 fn a_barrier_survives_a_party_that_is_killed_when_it_may_go_on() {
-    sweep(Operation::BarrierLast, |count| {
+    sweep("BarrierLast, woken", |at| {
         let stage = Stage::set(1, 2);
         let mut passed = false;
-        let (_, over) = kill_woken_after(&stage, Operation::BarrierLast, count, || {
+        let (_, over) = kill_woken(&stage, Operation::BarrierLast, at, || {
             passed = stage.barrier.wait_timeout(LONG).is_ok();
         });
         assert!(passed, "both had come");
@@ -97,9 +92,9 @@ fn a_barrier_survives_a_party_that_is_killed_when_it_may_go_on() {
 
 #[watertight::test(timeout = "3600s")]
 fn a_barrier_is_reset_after_a_reset_that_was_killed_anywhere() {
-    sweep(Operation::BarrierReset, |count| {
+    sweep("BarrierReset", |at| {
         let stage = Stage::set(1, 2);
-        let (_, over) = kill_after(&stage, Operation::BarrierReset, count);
+        let (_, over) = kill(&stage, Operation::BarrierReset, at);
         both_pass(&stage);
         (over, false)
     });
@@ -107,11 +102,11 @@ fn a_barrier_is_reset_after_a_reset_that_was_killed_anywhere() {
 
 #[watertight::test(timeout = "3600s")]
 fn an_abort_that_is_killed_anywhere_sends_the_waiter_away() {
-    sweep(Operation::BarrierAbort, |count| {
+    sweep("BarrierAbort", |at| {
         let stage = Stage::set(1, 2);
         let pass = |barrier: Barrier| barrier.wait_timeout(LONG).is_ok();
         let waiter = Process::spawn(pass, (stage.barrier.clone(),)).unwrap();
-        let (_, over) = kill_after(&stage, Operation::BarrierAbort, count);
+        let (_, over) = kill(&stage, Operation::BarrierAbort, at);
         // Broken by the abort or by the death.
         assert!(!waiter.join().unwrap());
         both_pass(&stage);
@@ -121,14 +116,33 @@ fn an_abort_that_is_killed_anywhere_sends_the_waiter_away() {
 
 #[watertight::test(timeout = "3600s")]
 fn an_event_that_is_cleared_by_somebody_who_is_killed_anywhere_is_set_or_not() {
-    sweep(Operation::EventClear, |count| {
+    sweep("EventClear", |at| {
         let stage = Stage::set(1, 1);
         stage.event.set();
-        let (_, over) = kill_after(&stage, Operation::EventClear, count);
+        let (_, over) = kill(&stage, Operation::EventClear, at);
         let set = stage.event.is_set();
         assert!(!(set && over));
         stage.event.set();
         assert!(stage.event.wait_timeout(LONG).unwrap());
         (over, !set)
+    });
+}
+
+#[watertight::test(timeout = "3600s")]
+fn a_barriers_action_runs_before_anybody_goes_on_or_nobody_does() {
+    sweep("BarrierAction", |at| {
+        let stage = Stage::set(1, 2);
+        let pass = |barrier: Barrier| barrier.wait_timeout(LONG).is_ok();
+        let other = Process::spawn(pass, (stage.barrier.clone(),)).unwrap();
+        until(|| stage.barrier.waiting_count() == 1);
+        let (pid, over) = kill(&stage, Operation::BarrierAction, at);
+        let passed = other.join().unwrap();
+        assert!(passed || !over);
+        let recover = || stage.value.lock_recover().unwrap().mark_consistent();
+        let held = was_held(pid, stage.value.lock_timeout(LONG), recover);
+        let value = stage.value.get().unwrap();
+        assert!(value == 8 || value == 7 && !passed, "{value}, {passed}");
+        both_pass(&stage);
+        (over, held)
     });
 }

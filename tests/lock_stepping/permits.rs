@@ -3,22 +3,14 @@
 use watertight::Process;
 use watertight::sync::Semaphore;
 
-use crate::stage::{LONG, Operation, Stage, kill_after, kill_woken_after, sweep};
-
-/// Takes all permits there are, dead owners' included.
-fn permits(semaphore: &Semaphore) -> usize {
-    let mut permits = Vec::new();
-    while let Some(permit) = semaphore.try_acquire().unwrap() {
-        permits.push(permit);
-    }
-    permits.len()
-}
+use crate::kill::{kill, kill_woken, sweep};
+use crate::stage::{LONG, Operation, Stage, permits};
 
 #[watertight::test(timeout = "3600s")]
 fn a_permit_whose_owner_is_killed_anywhere_comes_back() {
-    sweep(Operation::Permit, |count| {
+    sweep("Permit", |at| {
         let stage = Stage::set(2, 1);
-        let (_, over) = kill_after(&stage, Operation::Permit, count);
+        let (_, over) = kill(&stage, Operation::Permit, at);
         let before = stage.semaphore.value();
         assert_eq!(permits(&stage.semaphore), 2);
         (over, before < 2)
@@ -27,10 +19,10 @@ fn a_permit_whose_owner_is_killed_anywhere_comes_back() {
 
 #[watertight::test(timeout = "3600s")]
 fn whoever_is_killed_while_it_waits_for_a_permit_takes_none_along() {
-    sweep(Operation::PermitTimeout, |count| {
+    sweep("PermitTimeout", |at| {
         let stage = Stage::set(1, 1);
         let permit = stage.semaphore.acquire().unwrap();
-        let (_, over) = kill_after(&stage, Operation::PermitTimeout, count);
+        let (_, over) = kill(&stage, Operation::PermitTimeout, at);
         drop(permit);
         assert_eq!(permits(&stage.semaphore), 1);
         (over, false)
@@ -39,9 +31,9 @@ fn whoever_is_killed_while_it_waits_for_a_permit_takes_none_along() {
 
 #[watertight::test(timeout = "3600s")]
 fn a_permit_that_was_forgotten_is_counted_once_or_not() {
-    sweep(Operation::Forget, |count| {
+    sweep("Forget", |at| {
         let stage = Stage::set(2, 1);
-        let (_, over) = kill_after(&stage, Operation::Forget, count);
+        let (_, over) = kill(&stage, Operation::Forget, at);
         let left = permits(&stage.semaphore);
         assert!(left == 2 || left == 1 && !over, "{left} permits");
         (over, left == 1)
@@ -50,10 +42,10 @@ fn a_permit_that_was_forgotten_is_counted_once_or_not() {
 
 #[watertight::test(timeout = "3600s")]
 fn a_permit_that_a_woken_waiter_is_killed_with_comes_back() {
-    sweep(Operation::PermitWait, |count| {
+    sweep("PermitWait, woken", |at| {
         let stage = Stage::set(1, 1);
         let permit = stage.semaphore.acquire().unwrap();
-        let (_, over) = kill_woken_after(&stage, Operation::PermitWait, count, || drop(permit));
+        let (_, over) = kill_woken(&stage, Operation::PermitWait, at, || drop(permit));
         let before = stage.semaphore.value();
         assert_eq!(permits(&stage.semaphore), 1);
         (over, before == 0)
@@ -62,11 +54,11 @@ fn a_permit_that_a_woken_waiter_is_killed_with_comes_back() {
 
 #[watertight::test(timeout = "3600s")]
 fn a_release_that_is_killed_anywhere_is_done_or_not_and_wakes_a_waiter() {
-    sweep(Operation::Release, |count| {
+    sweep("Release", |at| {
         let stage = Stage::set(0, 1);
         let take = |semaphore: Semaphore| semaphore.acquire_timeout(LONG).unwrap().is_some();
         let waiter = Process::spawn(take, (stage.semaphore.clone(),)).unwrap();
-        let (_, over) = kill_after(&stage, Operation::Release, count);
+        let (_, over) = kill(&stage, Operation::Release, at);
         // The waiter has it, or it was never made.
         stage.semaphore.release(1).unwrap();
         assert!(waiter.join().unwrap());
@@ -78,9 +70,9 @@ fn a_release_that_is_killed_anywhere_is_done_or_not_and_wakes_a_waiter() {
 
 #[watertight::test(timeout = "3600s")]
 fn a_bounded_semaphore_never_has_more_than_at_first_whoever_is_killed() {
-    sweep(Operation::Bounded, |count| {
+    sweep("Bounded", |at| {
         let stage = Stage::set(1, 1);
-        let (_, over) = kill_after(&stage, Operation::Bounded, count);
+        let (_, over) = kill(&stage, Operation::Bounded, at);
         let missing = stage.bounded.release(1).unwrap().is_ok();
         assert!(!(missing && over));
         assert!(stage.bounded.release(1).unwrap().is_err(), "there are all that there were");

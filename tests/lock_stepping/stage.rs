@@ -1,26 +1,23 @@
-//! What victims use, what they do with it, and how they are killed over it.
+//! What victims use, and what they do with it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use nix::sys::signal::raise;
 use serde::{Deserialize, Serialize};
 use watertight::sync::{
     Atomic, Barrier, BoundedSemaphore, ChunkMut, Condition, Event, Lock, LockError, RLock, Semaphore, waiters,
 };
-use watertight::{Array, Process, Signal, Value};
+use watertight::{Array, Process, Value};
 
-use crate::debugger::{MARK, Stepped, Stop};
-use crate::support::{Random, is_long};
+use crate::debugger::{MARK, Stepped};
+use crate::waiting::until;
 
 /// Longer than anything may take.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
-/// As long as the victim waits for what it does not get.
-const SHORT: Duration = Duration::from_millis(2);
-
-/// How many instructions the last victim was stepped.
-static STEPS: AtomicU64 = AtomicU64::new(0);
+/// As long as the victim waits for what it does not get: it should come to sleep, however often it is stopped.
+const SHORT: Duration = Duration::from_millis(100);
 
 /// Everything that a victim may use.
 #[derive(Clone, Serialize, Deserialize)]
@@ -35,6 +32,8 @@ pub(crate) struct Stage {
     pub(crate) value: Value<u64>,
     pub(crate) array: Array<u32>,
     pub(crate) parts: Vec<ChunkMut<u32>>,
+    /// The handle of an object that the victim does not know yet.
+    pub(crate) text: String,
     /// 1: the victim is ready; 2: it may go.
     turn: Atomic<u32>,
 }
@@ -53,13 +52,14 @@ impl Stage {
             value: Value::new(7).unwrap(),
             parts: array.chunks_mut(2).unwrap(),
             array,
+            text: String::new(),
             turn: Atomic::new(0).unwrap(),
         }
     }
 }
 
 /// What the victim does.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Operation {
     Lock,
     TryLock,
@@ -94,6 +94,17 @@ pub(crate) enum Operation {
     PartTimeout,
     Divide,
     Make,
+    Reuse,
+    Open,
+    OpenLarge,
+    Circle,
+    LockTold,
+    RLockWait,
+    BoundedWait,
+    EventWaitLong,
+    BarrierAction,
+    ArrayWait,
+    PartWait,
 }
 
 fn perform(stage: &Stage, operation: Operation) {
@@ -145,6 +156,31 @@ fn perform(stage: &Stage, operation: Operation) {
         Operation::PartTimeout => drop(stage.parts[0].lock_timeout(SHORT).unwrap()),
         Operation::Divide => drop(stage.array.chunks_mut(3).unwrap()),
         Operation::Part => stage.parts[0].lock().unwrap().fill(1),
+        Operation::Circle => {
+            assert!(matches!(stage.rlock.lock(), Err(LockError::Deadlock(_))));
+        }
+        Operation::LockTold => assert!(matches!(stage.lock.lock(), Err(LockError::HolderDied(_)))),
+        Operation::RLockWait => drop(stage.rlock.lock().unwrap()),
+        Operation::BoundedWait => drop(stage.bounded.acquire().unwrap()),
+        Operation::EventWaitLong => stage.event.wait().unwrap(),
+        Operation::BarrierAction => {
+            let action = || assert_eq!(stage.value.update(|value| value + 1).unwrap(), 8);
+            drop(stage.barrier.wait_with(action));
+        }
+        Operation::ArrayWait => drop(stage.array.lock().unwrap()),
+        Operation::PartWait => drop(stage.parts[0].lock().unwrap()),
+        Operation::Open => drop(serde_json::from_str::<Array<u64>>(&stage.text).unwrap()),
+        Operation::OpenLarge => {
+            serde_json::from_str::<Array<u64>>(&stage.text).unwrap().lock().unwrap()[0] = 9
+        }
+        Operation::Reuse => {
+            // The second and third take the places of the first ones.
+            let first = [(); 2].map(|()| Value::new([7_u64; 9]).unwrap());
+            drop(first);
+            let second = [(); 2].map(|()| Value::new([0_u64; 9]).unwrap());
+            drop(second);
+            drop(Array::<u64>::zeroed(10_000).unwrap());
+        }
         Operation::Make => {
             let made = Value::new(1).unwrap();
             let again = serde_json::to_string(&made).unwrap();
@@ -154,72 +190,55 @@ fn perform(stage: &Stage, operation: Operation) {
     }
 }
 
-fn victim(stage: Stage, operation: Operation) {
+/// A process that takes a lock and never gives it up.
+pub(crate) fn holder(lock: &Lock) -> Process<()> {
+    let hold = |lock: Lock| {
+        std::mem::forget(lock.lock().unwrap());
+        std::thread::park_timeout(LONG);
+    };
+    let process = Process::builder().daemon(true).spawn(hold, (lock.clone(),)).unwrap();
+    until(|| lock.try_lock().unwrap().is_none());
+    process
+}
+
+/// Ends a process.
+pub(crate) fn end(process: Process<()>) {
+    process.kill().unwrap();
+    assert!(process.join().is_err());
+}
+
+fn victim(stage: Stage, operation: Operation, rehearsed: bool) {
     // Known to the roster, as a thread that uses locks is.
     drop(stage.value.lock().unwrap());
-    // What has waited for nothing before is done once, so that the source line has its number.
     use Operation::{Array, Bounded, Forget, HandOver, Lock, Part, Permit, RLock, TryLock, Update};
-    let at_once = matches!(operation, Lock | TryLock | HandOver | RLock | Update | Array | Part);
-    if at_once || matches!(operation, Permit | Forget | Bounded) {
+    let is_at_once = matches!(operation, Lock | TryLock | HandOver | RLock | Update | Array | Part);
+    if rehearsed && (is_at_once || matches!(operation, Permit | Forget | Bounded)) {
         perform(&stage, operation);
     }
-    stage.turn.store(1, Ordering::Release);
-    while stage.turn.load(Ordering::Acquire) != 2 {
-        std::thread::yield_now();
+    let outer = (operation == Operation::Circle).then(|| stage.lock.lock().unwrap());
+    if outer.is_some() {
+        // Somebody who has the other lock waits for this one.
+        until(|| !waiters().unwrap().is_empty());
     }
+    stage.turn.store(1, Ordering::Release);
+    until(|| stage.turn.load(Ordering::Acquire) == 2);
     raise(MARK).unwrap();
     perform(&stage, operation);
+    drop(outer);
     raise(MARK).unwrap();
     std::thread::park_timeout(LONG);
 }
 
-/// A victim of `operation`, stopped right before that.
-fn stopped_victim(stage: &Stage, operation: Operation) -> (Process<()>, Stepped) {
-    let process = Process::builder().daemon(true).spawn(victim, (stage.clone(), operation)).unwrap();
-    while stage.turn.load(Ordering::Acquire) != 1 {
-        std::thread::yield_now();
-    }
+/// A victim of `operation`, stopped right before that. If it has `rehearsed` an operation that
+/// needs nobody else, it knows the numbers of its source lines already.
+pub(crate) fn stopped_victim(stage: &Stage, operation: Operation, rehearsed: bool) -> (Process<()>, Stepped) {
+    let builder = Process::builder().daemon(true);
+    let process = builder.spawn(victim, (stage.clone(), operation, rehearsed)).unwrap();
+    until(|| stage.turn.load(Ordering::Acquire) == 1);
     let stepped = Stepped::stop(process.pid());
     stage.turn.store(2, Ordering::Release);
     stepped.run_to_mark();
     (process, stepped)
-}
-
-/// Steps a victim `count` instructions, and kills it. True if the operation was over by then.
-fn step_and_kill(process: Process<()>, stepped: Stepped, count: u64) -> (u32, bool) {
-    STEPS.store(0, Ordering::Relaxed);
-    let over = (0..count).any(|_| {
-        STEPS.fetch_add(1, Ordering::Relaxed);
-        stepped.step() == Stop::Mark
-    });
-    stepped.kill();
-    let pid = process.pid();
-    assert_eq!(process.join().unwrap_err().signal(), Some(Signal::SIGKILL));
-    (pid, over)
-}
-
-/// Kills a victim of `operation` after `count` instructions. True if the operation was over by then.
-pub(crate) fn kill_after(stage: &Stage, operation: Operation, count: u64) -> (u32, bool) {
-    let (process, stepped) = stopped_victim(stage, operation);
-    step_and_kill(process, stepped, count)
-}
-
-/// As `kill_after`, but the victim waits first, and `wake` does what it waits for; the instructions are counted
-/// from there.
-pub(crate) fn kill_woken_after(
-    stage: &Stage,
-    operation: Operation,
-    count: u64,
-    wake: impl FnOnce(),
-) -> (u32, bool) {
-    let (process, stepped) = stopped_victim(stage, operation);
-    stepped.run();
-    while !waiters().unwrap().iter().any(|waiter| waiter.party.pid == process.pid()) {
-        std::thread::yield_now();
-    }
-    stepped.interrupt();
-    wake();
-    step_and_kill(process, stepped, count)
 }
 
 /// Takes a lock that the victim may have held when it died; whether it had.
@@ -245,22 +264,20 @@ pub(crate) fn lock_was_held(stage: &Stage, pid: u32) -> bool {
     held
 }
 
-/// Steps one operation through. `scene` sets the stage, has the victim killed there and looks at what is left;
-/// it says whether the operation was over, and whether the victim held something.
-pub(crate) fn sweep(operation: Operation, mut scene: impl FnMut(u64) -> (bool, bool)) {
-    let start = Instant::now();
-    // Waits open descriptors and read files, which takes long in steps; what is behind the window is left out.
-    let (window, most) = if is_long() { (60_000, 1500) } else { (8_000, 16) };
-    let whole = scene(window).0;
-    let instructions = STEPS.load(Ordering::Relaxed);
-    let stride = (instructions / most).max(1);
-    let (mut kills, mut held) = (1, 0);
-    let first = Random::new().below(stride);
-    for at in (first..instructions).step_by(stride as usize) {
-        kills += 1;
-        held += u32::from(scene(at).1);
+/// After the barrier's reset both parties pass it.
+pub(crate) fn both_pass(stage: &Stage) {
+    stage.barrier.reset().unwrap();
+    let pass = |barrier: Barrier| barrier.wait_timeout(LONG).is_ok();
+    let other = Process::spawn(pass, (stage.barrier.clone(),)).unwrap();
+    assert!(stage.barrier.wait_timeout(LONG).is_ok());
+    assert!(other.join().unwrap());
+}
+
+/// Takes all permits there are, dead owners' included.
+pub(crate) fn permits(semaphore: &Semaphore) -> usize {
+    let mut permits = Vec::new();
+    while let Some(permit) = semaphore.try_acquire().unwrap() {
+        permits.push(permit);
     }
-    let rest = if whole { "" } else { " and more" };
-    let time = start.elapsed();
-    println!("{operation:?}: {instructions} instructions{rest}, {kills} kills, {held} while held, {time:?}");
+    permits.len()
 }

@@ -3,6 +3,7 @@
 //! A signal that is ignored by whoever is not debugged shows how far its process is.
 #![allow(dead_code, unreachable_pub, reason = "a module of several tests, each of which uses a part")]
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
@@ -20,6 +21,7 @@ pub const OVER: Signal = Signal::SIGURG;
 /// A process under our debugger, stopped.
 pub struct Stepped {
     pid: Pid,
+    is_dead: Cell<bool>,
 }
 
 /// What ended a step or a run.
@@ -29,6 +31,8 @@ pub enum Stop {
     Syscall,
     Mark,
     Over,
+    /// The end of the thread.
+    Gone,
 }
 
 impl Stepped {
@@ -40,7 +44,7 @@ impl Stepped {
             "this test needs to debug a process of its own; a container may need `--cap-add=SYS_PTRACE`, and \
              /proc/sys/kernel/yama/ptrace_scope may have to be 0",
         );
-        let stepped = Stepped { pid };
+        let stepped = Stepped { pid, is_dead: Cell::new(false) };
         stepped.interrupt();
         // On one processor a step takes microseconds, across two of them tens of these.
         let here = sched_getcpu().unwrap();
@@ -93,17 +97,32 @@ impl Stepped {
             WaitStatus::Stopped(_, MARK) => Stop::Mark,
             WaitStatus::Stopped(_, OVER) => Stop::Over,
             WaitStatus::PtraceSyscall(_) => Stop::Syscall,
+            WaitStatus::Exited(..) => Stop::Gone,
             status => panic!("the process should step: {status:?}"),
         }
     }
 
-    /// Kills it. Its keeper hears of it only after the debugger.
-    pub fn kill(self) {
-        kill(self.pid, Signal::SIGKILL).unwrap();
-        // A stop from before may still be told.
-        while !matches!(
-            waitpid(self.pid, Some(WaitPidFlag::__WALL)).unwrap(),
-            WaitStatus::Signaled(_, Signal::SIGKILL, _)
-        ) {}
+    /// Kills it. Its keeper hears of it only after the debugger. What it died of, should that have come before.
+    pub fn kill(&self) -> Option<Signal> {
+        self.is_dead.set(true);
+        // Whoever is dead already is still to be waited for.
+        let _ = kill(self.pid, Signal::SIGKILL);
+        loop {
+            // A stop from before may still be told.
+            match waitpid(self.pid, Some(WaitPidFlag::__WALL)) {
+                Ok(WaitStatus::Signaled(_, signal, _)) => return Some(signal),
+                Ok(_) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
+impl Drop for Stepped {
+    /// A test that fails would wait for a process whose keeper is never told of its end.
+    fn drop(&mut self) {
+        if !self.is_dead.get() {
+            self.kill();
+        }
     }
 }
