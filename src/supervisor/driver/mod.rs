@@ -3,6 +3,7 @@
 
 mod asks;
 mod counters;
+mod functions;
 mod output;
 mod pools;
 mod programs;
@@ -32,6 +33,7 @@ use super::logs::{LogFile, Terminal};
 use super::machine::{Action, Event, Machine, Outcome, UnitId};
 use super::specification::Specification;
 use super::status::{Deaths, State, SupervisorEvent, UnitStatus};
+use functions::Functions;
 use output::{Buffer, Pipes};
 use pools::Pools;
 use programs::Process;
@@ -125,6 +127,7 @@ pub(crate) struct Driver {
     open_files: Option<(u64, u64)>,
     reload: Option<Reload>,
     pools: Pools,
+    functions: Functions,
     finished: bool,
 }
 
@@ -175,6 +178,7 @@ impl Driver {
             open_files,
             reload,
             pools: Pools::new(pool_kick),
+            functions: Functions::default(),
             finished: false,
         };
         driver.ensure_keeper()?;

@@ -63,6 +63,9 @@ impl Driver {
             let pool = self.machine.specification().pools.iter().find(|pool| pool.name == name).cloned();
             return self.start_pool(unit, pool.ok_or("it is not in the configuration any more")?);
         };
+        if let Some(start) = program.process {
+            return self.start_function(unit, start);
+        }
         self.ensure_keeper().map_err(|error| error.to_string())?;
         let (stdout, stderr) =
             self.ends_of_pipes(unit).map_err(|error| format!("cannot make pipes: {error}"))?;
@@ -129,6 +132,9 @@ impl Driver {
         }
         let Some(process) = self.processes.get_mut(&unit) else { return };
         process.sent = Some(signal);
+        if self.functions.signal(unit, signal) {
+            return;
+        }
         if let Some(keeping) = &mut self.keeping {
             // A keeper that is gone has taken the program along, and that is told soon.
             let _ = keeping.signal(process.number, signal, true);
@@ -229,9 +235,9 @@ impl Driver {
         let _ = self.events.delete(keeping.keeper().process());
         self.note(format!("the keeper (process {}) died, and its programs with it", keeping.keeper().pid()));
         self.commands.clear();
-        // A pool has a keeper of its own, and sees to itself.
-        let units: Vec<UnitId> =
-            self.processes.keys().copied().filter(|unit| !self.pools.is_alive(*unit)).collect();
+        // A pool or a function has a client of its own, and sees to itself.
+        let others = |unit: &UnitId| self.pools.is_alive(*unit) || self.functions.is_alive(*unit);
+        let units: Vec<UnitId> = self.processes.keys().copied().filter(|unit| !others(unit)).collect();
         for unit in &units {
             let process = self.processes.get_mut(unit).and_then(|process| process.process.take());
             if let Some(process) = process {

@@ -70,6 +70,7 @@ impl Driver {
         };
         let label = self.machine.unit(unit).label();
         let tail = self.pipes.get_mut(&unit).map(output::Pipes::take_tail).unwrap_or_default();
+        let tail = if tail.is_empty() { self.functions.take_last_words(unit) } else { tail };
         if !asked {
             let wait = death.next_start_ms.map_or_else(String::new, |wait| format!(" of {wait} ms"));
             self.note(format!("{label} {}; {}{wait}", death.how, death.decision));
