@@ -217,8 +217,9 @@ impl Driver {
             death.cause = cause(&death, process.sent, stopping);
         }
         (death.strays_killed, death.strays_left) = process.strays;
-        let actions = self.machine.handle(Event::Ended { unit, end }, Instant::now());
-        self.record(unit, death, stopping);
+        let now = Instant::now();
+        let actions = self.machine.handle(Event::Ended { unit, end }, now);
+        self.record(unit, death, stopping, now);
         self.act(actions);
     }
 
