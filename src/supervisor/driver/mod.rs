@@ -128,6 +128,8 @@ pub(crate) struct Driver {
     reload: Option<Reload>,
     pools: Pools,
     functions: Functions,
+    /// How many the kernel had killed for want of memory when that was last looked at.
+    killed_for_memory: Option<u64>,
     finished: bool,
 }
 
@@ -179,6 +181,7 @@ impl Driver {
             reload,
             pools: Pools::new(pool_kick),
             functions: Functions::default(),
+            killed_for_memory: crate::sys::procfs::killed_for_memory(),
             finished: false,
         };
         driver.ensure_keeper()?;
