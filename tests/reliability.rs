@@ -242,6 +242,11 @@ fn named(name: &str) -> Signal {
     }
 }
 
+fn state_of(pid: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat[stat.rfind(')')? + 1..].trim_start().chars().next()
+}
+
 fn group_of(pid: u32) -> u32 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let fields = stat.rfind(')').map(|at| &stat[at + 1..]).unwrap_or_default();
@@ -323,16 +328,24 @@ fn worker_suffers(policy: &str, fault: &str) -> Counts {
     let pool = format!("[pool.pool]\nsize = 1\ntimeout = \"1s\"\nrestart = \"{policy}\"\n");
     let mut round = Round::beside(policy, ":", &pool);
     let worker = |round: &Round| round.record("pool")?["workers"][0].as_u64();
+    let runs = || round.record("pool").filter(|pool| pool["state"] == "running");
+    // What it took to start it is no part of what follows from the fault.
+    let before = round.until(runs).unwrap()["starts"].clone();
     let pid = round.until(|| worker(&round)).unwrap() as u32;
     match fault {
         "exit" | "segv" => drop(round.verb(&["call", "pool", "fault", fault])),
+        "SIGSTOP" => {
+            Target::open(pid).unwrap().signal(Signal::STOP);
+            // Until then it may still answer, and rightly.
+            round.until(|| (state_of(pid) == Some('T')).then_some(())).unwrap();
+        }
         name => Target::open(pid).unwrap().signal(named(name)),
     }
     let answer = || round.verb(&["call", "pool", "factorial", "5"]).filter(|(text, _)| text == "\"120\"\n");
     let (answered, other) = (round.until(answer), worker(&round));
     let pool = round.record("pool").unwrap_or_default();
-    if answered.is_none() || other == Some(pid.into()) || pool["starts"] != 1 {
-        println!("{fault} to {pid}: {answered:?} of {other:?}: {pool}");
+    if answered.is_none() || other == Some(pid.into()) || pool["starts"] != before {
+        println!("{fault} to {pid}: {answered:?} of {other:?}, {before} starts before: {pool}");
         round.counts.lost += 1;
     }
     round.counts.orphaned +=

@@ -160,3 +160,23 @@ pub(super) enum Verb {
         which: Which,
     },
 }
+
+impl Verb {
+    /// Which supervisor is meant.
+    pub(super) fn which(&self) -> &Which {
+        match self {
+            Verb::Start(names) | Verb::Stop(names) => &names.which,
+            Verb::Restart { names, .. } | Verb::Signal { names, .. } | Verb::Wait { names, .. } => {
+                &names.which
+            }
+            Verb::Status { which, .. }
+            | Verb::Scale { which, .. }
+            | Verb::Logs { which, .. }
+            | Verb::Events { which }
+            | Verb::Top { which }
+            | Verb::Reload { which }
+            | Verb::Call { which, .. }
+            | Verb::Down { which, .. } => which,
+        }
+    }
+}

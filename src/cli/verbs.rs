@@ -12,6 +12,15 @@ use super::table::{details, table};
 use super::{Exit, Failure, top};
 
 pub(super) fn run(verb: Verb) -> Result<Exit, Failure> {
+    let json = verb.which().json;
+    let result = ask(verb);
+    if let (true, Err(failure)) = (json, &result) {
+        print(&serde_json::json!({ "error": failure.to_string() }).to_string())?;
+    }
+    result
+}
+
+fn ask(verb: Verb) -> Result<Exit, Failure> {
     match verb {
         Verb::Status { names, which } => status(names, &which),
         Verb::Start(Names { names, which }) => simple(&which, &Request::Start { names }),
@@ -44,13 +53,22 @@ fn simple(which: &Which, request: &Request) -> Result<Exit, Failure> {
     while let Some(answer) = conversation.next()? {
         print(&if which.json { as_json(&answer) } else { as_text(&answer) })?;
     }
+    let asks = matches!(request, Request::Logs { .. } | Request::Events | Request::Call { .. });
+    if asks { Ok(Exit::Success) } else { done(which) }
+}
+
+/// What has no answer but that it is done.
+fn done(which: &Which) -> Result<Exit, Failure> {
+    if which.json {
+        print(&serde_json::json!({ "done": true }).to_string())?;
+    }
     Ok(Exit::Success)
 }
 
 fn wait(which: &Which, request: &Request, timeout: Option<Duration>) -> Result<Exit, Failure> {
     let mut conversation = Conversation::begin(which, request, timeout)?;
     while conversation.next()?.is_some() {}
-    Ok(Exit::Success)
+    done(which)
 }
 
 fn ask_status(which: &Which, names: Vec<String>) -> Result<Vec<UnitStatus>, Failure> {

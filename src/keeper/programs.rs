@@ -23,6 +23,9 @@ use crate::sys::{pidfd, procfs};
 use super::children::{Child, Children};
 use super::server::Keeper;
 
+/// How long a start may take, in milliseconds, before the keeper goes on without having seen how it went.
+const PATIENCE: u8 = 10;
+
 /// A program between its fork and its end.
 pub(super) struct Started {
     token: u64,
@@ -154,6 +157,8 @@ impl Keeper {
                     program: Some(started),
                 };
                 self.children.insert(pid, child);
+                self.give_way(pid);
+                self.finish_program(pid);
                 self.watch_start(pid);
             }
             Err(error) => {
@@ -167,9 +172,23 @@ impl Keeper {
         }
     }
 
+    /// Beside busy strangers a new process may wait for a whole slice of the processor unless its maker sleeps. But
+    /// not for long, and not when another start takes its time already: it may hang.
+    fn give_way(&mut self, pid: Pid) {
+        if !self.programs.starting.is_empty() {
+            return;
+        }
+        if let Some(Started { start: Some(start), .. }) = self.children.program(pid) {
+            start.wait(PATIENCE.into());
+        }
+    }
+
     /// A program that has not yet said whether it runs.
     fn watch_start(&mut self, pid: Pid) {
-        let Some(Started { token, start: Some(start), .. }) = self.children.program(pid) else { return };
+        let Some(Started { token, start: Some(start), failed: false, .. }) = self.children.program(pid)
+        else {
+            return;
+        };
         let _ = self.epoll.add(&*start, EpollEvent::new(EpollFlags::EPOLLIN, *token));
         self.programs.starting.insert(*token, pid);
     }

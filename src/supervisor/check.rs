@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::specification::{
-    AutoShutdown, Condition, DependsOn, Readiness, RestartPolicy, Specification, Supervision,
+    AutoShutdown, Condition, DependsOn, Program, Readiness, RestartPolicy, Specification, Supervision,
 };
 
 /// One rule broken, and where.
@@ -86,7 +86,9 @@ impl<'a> Check<'a> {
     fn programs(&mut self) {
         for program in &self.specification.programs {
             let name = &program.name;
-            if program.command.first().is_none_or(String::is_empty) {
+            if program.process.is_some() {
+                self.function(program);
+            } else if program.command.first().is_none_or(String::is_empty) {
                 self.flaw(name, "command", None, "the command is empty".to_owned());
             }
             if program.watchdog.is_some_and(|watchdog| watchdog.within.is_zero()) {
@@ -104,6 +106,26 @@ impl<'a> Check<'a> {
             if program.backoff.cap < program.backoff.first {
                 self.flaw(name, "backoff", None, "`cap` is shorter than `first`".to_owned());
             }
+        }
+    }
+
+    /// What only a command can have.
+    fn function(&mut self, program: &Program) {
+        let plain = Program::new("", Vec::new());
+        let keys = [
+            ("command", program.command != plain.command),
+            ("environment", program.environment != plain.environment),
+            ("inherit_environment", !program.inherit_environment),
+            ("folder", program.folder.is_some()),
+            ("user", program.user.is_some()),
+            ("success", program.success != plain.success),
+            ("ready", program.readiness != plain.readiness),
+            ("watchdog", program.watchdog.is_some()),
+            ("limits", program.limits != plain.limits),
+            ("log", program.log != plain.log),
+        ];
+        for (key, _) in keys.into_iter().filter(|(_, is_set)| *is_set) {
+            self.flaw(&program.name, key, None, format!("a function has no `{key}`"));
         }
     }
 

@@ -19,7 +19,8 @@ use super::machine::{Machine, Outcome};
 use super::specification::Specification;
 use super::status::{SupervisorEvent, UnitStatus};
 
-/// Keeps a tree of programs alive by policy; described in `docs/supervisor.md`.
+/// Keeps a tree of programs alive by policy; described in `docs/supervisor.md`. Its children are commands, functions
+/// of this executable ([`Program::process`](super::specification::Program::process)), and pools.
 ///
 /// Dropping it kills everything that it supervises. [`stop`](Supervisor::stop) stops it gently.
 ///

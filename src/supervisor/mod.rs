@@ -11,6 +11,7 @@ pub mod config;
 #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "the command line's side"))]
 pub(crate) mod control;
 mod driver;
+mod function;
 mod handle;
 pub(crate) mod logs;
 pub(crate) mod machine;

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use crate::sys::signal::Signal;
 
+pub use super::function::Start;
+
 /// A tree of programs, pools and groups.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Specification {
@@ -60,6 +62,8 @@ pub struct Program {
     pub name: String,
     /// The executable and its arguments; never empty. It is looked for on `PATH` if it has no slash.
     pub command: Vec<String>,
+    /// A function that runs in its place: see [`Program::process`].
+    pub process: Option<Start>,
     /// Variables that are set for it.
     pub environment: BTreeMap<String, String>,
     /// Whether it also gets the supervisor's variables.
@@ -102,6 +106,7 @@ impl Program {
         Program {
             name: name.into(),
             command,
+            process: None,
             environment: BTreeMap::new(),
             inherit_environment: true,
             folder: None,

@@ -15,6 +15,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
@@ -85,6 +86,12 @@ struct Memory {
 impl Start {
     pub(crate) fn pid(&self) -> Pid {
         self.pid
+    }
+
+    /// Gives the new process the processor, for so long at most.
+    pub(crate) fn wait(&self, longest: PollTimeout) {
+        // Whether there is something to read, a look at it shows.
+        let _ = poll(&mut [PollFd::new(self.pipe.as_fd(), PollFlags::POLLIN)], longest);
     }
 
     /// How it went; `WouldBlock` as long as that is not known.

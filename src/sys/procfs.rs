@@ -63,6 +63,16 @@ fn never_executed_in(stat: &str) -> Option<bool> {
     Some(flags & FORKED_ONLY != 0)
 }
 
+/// How many processes of this machine the kernel has killed for want of memory, the machine's or a cgroup's; counted
+/// before the victim gets its signal. `None` before Linux 4.13.
+pub(crate) fn killed_for_memory() -> Option<u64> {
+    killed_for_memory_in(&fs::read_to_string("/proc/vmstat").ok()?)
+}
+
+fn killed_for_memory_in(vmstat: &str) -> Option<u64> {
+    vmstat.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
+}
+
 /// What a process uses now.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Usage {
@@ -124,6 +134,12 @@ mod tests {
         assert_eq!(never_executed(std::process::id() as i32), Some(false));
         assert_eq!(never_executed_in("7 (a) b (c)) Z 1 7 7 0 -1 4194372 1 2 3"), Some(true));
         assert_eq!(never_executed_in("7 (a) b (c)) Z 1 7 7 0 -1 4194308 1 2 3"), Some(false));
+    }
+
+    #[test]
+    fn kills_for_memory_are_counted_by_the_kernel() {
+        assert_eq!(killed_for_memory_in("oom_kill_disable 1\noom_kill 7\nnr_dirty 3\n"), Some(7));
+        assert_eq!(killed_for_memory_in("nr_dirty 3\n"), None);
     }
 
     #[test]

@@ -196,3 +196,42 @@ fn a_changed_dependency_restarts_nothing_and_holds_from_then_on() {
     let (_, rest, _) = up.wait();
     assert!(rest.find("two ends").unwrap() < rest.find("one ends").unwrap(), "{rest}");
 }
+
+#[test]
+fn every_verb_speaks_json() {
+    let mut up = Up::start(&format!("{NAP}[pool.pool]\nsize = 1\n"));
+    assert_eq!(up.run_when_up(&["wait", "nap", "pool", "--timeout", "20s"]).code, Some(0));
+    let json = |words: &[&str]| -> Vec<serde_json::Value> {
+        let ran = up.run(&[words, &["--json"]].concat());
+        ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let done = [serde_json::json!({ "done": true })];
+    for words in [
+        &["stop", "nap"][..],
+        &["wait", "--stopped", "nap"],
+        &["start", "nap"],
+        &["wait", "nap"],
+        &["restart", "nap"],
+        &["restart", "--rolling", "nap"],
+        &["scale", "nap", "2"],
+        &["signal", "USR1", "pool"],
+        &["reload"],
+    ] {
+        assert_eq!(json(words), done, "{words:?}");
+    }
+    assert_eq!(json(&["status", "nap"])[0]["name"], "nap");
+    assert_eq!(json(&["call", "pool", "factorial", "5"]), ["120"]);
+    assert!(json(&["logs"]).is_empty(), "nobody wrote");
+    for words in
+        [&["start", "nobody"][..], &["wait", "nobody"], &["status", "nobody"], &["call", "nap", "it"]]
+    {
+        let refused = json(words);
+        assert!(refused[0]["error"].is_string(), "{words:?}: {refused:?}");
+    }
+    let late = json(&["wait", "--stopped", "nap", "--timeout", "10ms"]);
+    assert!(late[0]["error"].is_string(), "{late:?}");
+    assert_eq!(json(&["down"]), done);
+    assert_eq!(up.wait().0, Some(0));
+    let ran = up.run(&["status", "--json"]);
+    assert!(ran.stdout.starts_with("{\"error\":") && ran.code == Some(4), "{ran:?}");
+}

@@ -13,6 +13,7 @@ mod misbehaving;
 mod pools;
 mod surroundings;
 mod top;
+mod trees;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};

@@ -144,3 +144,23 @@ fn a_runtime_folder_that_others_can_enter_is_refused() {
     up.start_again();
     assert_eq!(up.run_when_up(&["wait", "nap", "--timeout", "20s"]).code, Some(0));
 }
+
+#[test]
+fn a_kill_from_outside_is_told_with_what_the_kernel_says_of_memory() {
+    let up = Up::start(crate::NAP);
+    assert_eq!(up.run_when_up(&["wait", "nap", "--timeout", "20s"]).code, Some(0));
+    let count = || {
+        let text = std::fs::read_to_string("/proc/vmstat").unwrap_or_default();
+        text.lines().find_map(|line| line.strip_prefix("oom_kill ").map(str::to_owned))
+    };
+    let before = count();
+    let pid = nix::unistd::Pid::from_raw(up.pid("nap") as i32);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    crate::common::until(|| up.status("nap")["restarts"] == 1);
+    let status = up.status("nap");
+    let cause = status["deaths"][0]["cause"].as_str().unwrap();
+    assert!(cause.starts_with("unknown"), "{cause}");
+    if before.is_some() && before == count() {
+        assert!(cause.contains("the kernel killed nobody for want of memory meanwhile"), "{cause}");
+    }
+}

@@ -3,6 +3,7 @@
 
 mod asks;
 mod counters;
+mod functions;
 mod output;
 mod pools;
 mod programs;
@@ -32,6 +33,7 @@ use super::logs::{LogFile, Terminal};
 use super::machine::{Action, Event, Machine, Outcome, UnitId};
 use super::specification::Specification;
 use super::status::{Deaths, State, SupervisorEvent, UnitStatus};
+use functions::Functions;
 use output::{Buffer, Pipes};
 use pools::Pools;
 use programs::Process;
@@ -125,6 +127,9 @@ pub(crate) struct Driver {
     open_files: Option<(u64, u64)>,
     reload: Option<Reload>,
     pools: Pools,
+    functions: Functions,
+    /// How many the kernel had killed for want of memory when that was last looked at.
+    killed_for_memory: Option<u64>,
     finished: bool,
 }
 
@@ -175,6 +180,8 @@ impl Driver {
             open_files,
             reload,
             pools: Pools::new(pool_kick),
+            functions: Functions::default(),
+            killed_for_memory: crate::sys::procfs::killed_for_memory(),
             finished: false,
         };
         driver.ensure_keeper()?;

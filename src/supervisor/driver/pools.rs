@@ -9,25 +9,27 @@ use std::thread;
 use nix::sys::eventfd::EventFd;
 use serde_json::Value;
 
-use crate::Output;
 use crate::supervisor::control::protocol::Answer;
 use crate::supervisor::machine::{Event, UnitId};
 use crate::supervisor::policy::End;
 use crate::supervisor::specification;
 use crate::supervisor::status::Death;
+use crate::{Output, ProcessHandle};
 
-use super::{Asker, Driver};
+use super::{Asker, Driver, functions};
 
 /// The stock worker.
 const STOCK: &str = "watertight-worker";
 
-/// What the threads of pools tell.
-enum News {
+/// What the threads of pools and functions tell.
+pub(super) enum News {
     Started(UnitId, Result<Arc<crate::Pool>, String>),
     /// It cannot start workers any more.
     Broken(UnitId, String),
     Ended(UnitId),
     Called(Asker, Result<Value, String>),
+    FunctionStarted(UnitId, ProcessHandle),
+    FunctionEnded(UnitId, Box<functions::Ended>),
 }
 
 /// Where a pool is.
@@ -62,13 +64,13 @@ pub(super) struct Pools {
 
 /// How threads tell the driver.
 #[derive(Clone)]
-struct Telling {
+pub(super) struct Telling {
     sender: Sender<News>,
     kick: Arc<EventFd>,
 }
 
 impl Telling {
-    fn tell(&self, news: News) {
+    pub(super) fn tell(&self, news: News) {
         // A driver that is gone needs no news.
         let _ = self.sender.send(news);
         let _ = self.kick.write(1);
@@ -81,8 +83,12 @@ impl Pools {
         Pools { alive: BTreeMap::new(), telling: Telling { sender, kick }, received }
     }
 
+    pub(super) fn telling(&self) -> Telling {
+        self.telling.clone()
+    }
+
     /// Does on a thread what takes its time, and tells the driver what came of it.
-    fn spawn(&self, work: impl FnOnce() -> News + Send + 'static) -> Result<(), String> {
+    pub(super) fn spawn(&self, work: impl FnOnce() -> News + Send + 'static) -> Result<(), String> {
         let telling = self.telling.clone();
         let thread = thread::Builder::new().name("watertight-pools".to_owned()).spawn(move || {
             crate::sys::signal::block_all_in_this_thread();
@@ -169,6 +175,8 @@ impl Driver {
                     self.end(&asker, &Answer::done());
                 }
                 News::Called(asker, Err(text)) => self.end(&asker, &Answer::error(text)),
+                News::FunctionStarted(unit, process) => self.function_started(unit, process),
+                News::FunctionEnded(unit, ended) => self.function_ended(unit, *ended),
             }
         }
     }

@@ -18,6 +18,7 @@ use crate::supervisor::status::Death;
 use crate::sys::exec::Credentials;
 use crate::sys::exit::{ExitStatus, ResourceUsage};
 use crate::sys::pidfd::{self, Scope};
+use crate::sys::procfs;
 use crate::sys::signal::Signal;
 
 use super::Driver;
@@ -63,6 +64,9 @@ impl Driver {
             let pool = self.machine.specification().pools.iter().find(|pool| pool.name == name).cloned();
             return self.start_pool(unit, pool.ok_or("it is not in the configuration any more")?);
         };
+        if let Some(start) = program.process {
+            return self.start_function(unit, start);
+        }
         self.ensure_keeper().map_err(|error| error.to_string())?;
         let (stdout, stderr) =
             self.ends_of_pipes(unit).map_err(|error| format!("cannot make pipes: {error}"))?;
@@ -129,6 +133,9 @@ impl Driver {
         }
         let Some(process) = self.processes.get_mut(&unit) else { return };
         process.sent = Some(signal);
+        if self.functions.signal(unit, signal) {
+            return;
+        }
         if let Some(keeping) = &mut self.keeping {
             // A keeper that is gone has taken the program along, and that is told soon.
             let _ = keeping.signal(process.number, signal, true);
@@ -208,12 +215,32 @@ impl Driver {
         death.pid = process.pid;
         death.uptime_ms = super::milliseconds(process.since.elapsed());
         if death.cause.is_empty() {
-            death.cause = cause(&death, process.sent, stopping);
+            death.cause = self.cause(&death, process.sent, stopping);
         }
         (death.strays_killed, death.strays_left) = process.strays;
-        let actions = self.machine.handle(Event::Ended { unit, end }, Instant::now());
-        self.record(unit, death, stopping);
+        let now = Instant::now();
+        let actions = self.machine.handle(Event::Ended { unit, end }, now);
+        self.record(unit, death, stopping, now);
         self.act(actions);
+    }
+
+    /// Why it ended, as far as this supervisor can know.
+    fn cause(&mut self, death: &Death, sent: Option<Signal>, stopping: bool) -> String {
+        let text = match (&death.signal, death.code) {
+            (Some(signal), _) if sent.is_some_and(|sent| sent.to_string() == *signal) => {
+                "this supervisor sent the signal"
+            }
+            (Some(signal), _) if signal == "SIGKILL" => {
+                let before = std::mem::replace(&mut self.killed_for_memory, procfs::killed_for_memory());
+                return cause_of_kill(before, self.killed_for_memory);
+            }
+            (Some(signal), _) if signal == "SIGXCPU" => "it used up its processor time",
+            (Some(_), _) => "a fault of its own, or somebody's signal: unknown which",
+            (None, Some(_)) if stopping => "it was told to stop",
+            (None, Some(_)) => "it exited by itself",
+            (None, None) => "it did not run",
+        };
+        text.to_owned()
     }
 
     /// What it told before its end counts.
@@ -229,9 +256,9 @@ impl Driver {
         let _ = self.events.delete(keeping.keeper().process());
         self.note(format!("the keeper (process {}) died, and its programs with it", keeping.keeper().pid()));
         self.commands.clear();
-        // A pool has a keeper of its own, and sees to itself.
-        let units: Vec<UnitId> =
-            self.processes.keys().copied().filter(|unit| !self.pools.is_alive(*unit)).collect();
+        // A pool or a function has a client of its own, and sees to itself.
+        let others = |unit: &UnitId| self.pools.is_alive(*unit) || self.functions.is_alive(*unit);
+        let units: Vec<UnitId> = self.processes.keys().copied().filter(|unit| !others(unit)).collect();
         for unit in &units {
             let process = self.processes.get_mut(unit).and_then(|process| process.process.take());
             if let Some(process) = process {
@@ -251,20 +278,20 @@ fn variables(all: BTreeMap<String, String>) -> Vec<(OsString, OsString)> {
     all.into_iter().map(|(name, value)| (name.into(), value.into())).collect()
 }
 
-/// Why it ended, as far as this supervisor can know.
-fn cause(death: &Death, sent: Option<Signal>, stopping: bool) -> String {
-    match (&death.signal, death.code) {
-        (Some(signal), _) if sent.is_some_and(|sent| sent.to_string() == *signal) => {
-            "this supervisor sent the signal".to_owned()
+/// What is known of a SIGKILL that this supervisor did not send, from the kernel's count of those whom it killed for
+/// want of memory: at some moment before the program's start or during its life, and after its end.
+fn cause_of_kill(before: Option<u64>, after: Option<u64>) -> String {
+    match before.zip(after) {
+        Some((before, after)) if before == after => {
+            "unknown who sent SIGKILL; the kernel killed nobody for want of memory meanwhile".to_owned()
         }
-        (Some(signal), _) if signal == "SIGKILL" => {
-            "unknown: somebody sent SIGKILL, or the kernel for want of memory".to_owned()
+        Some((before, after)) => {
+            let count = after.saturating_sub(before);
+            format!(
+                "unknown: somebody sent SIGKILL, or the kernel for want of memory, for which it killed {count} lately"
+            )
         }
-        (Some(signal), _) if signal == "SIGXCPU" => "it used up its processor time".to_owned(),
-        (Some(_), _) => "a fault of its own, or somebody's signal: unknown which".to_owned(),
-        (None, Some(_)) if stopping => "it was told to stop".to_owned(),
-        (None, Some(_)) => "it exited by itself".to_owned(),
-        (None, None) => "it did not run".to_owned(),
+        None => "unknown: somebody sent SIGKILL, or the kernel for want of memory".to_owned(),
     }
 }
 
@@ -289,4 +316,17 @@ fn groups_of(user: &User) -> Vec<u32> {
     let others =
         names.filter_map(|name| Group::from_name(name).ok().flatten()).map(|group| group.gid.as_raw());
     [user.gid.as_raw()].into_iter().chain(others.filter(|group| *group != user.gid.as_raw())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kill_is_blamed_on_nobody_without_proof() {
+        let unknown = |before, after| cause_of_kill(before, after).starts_with("unknown");
+        assert!(unknown(Some(3), Some(3)) && unknown(Some(3), Some(5)) && unknown(None, Some(5)));
+        assert!(cause_of_kill(Some(3), Some(3)).contains("nobody for want of memory"));
+        assert!(cause_of_kill(Some(3), Some(5)).contains("killed 2 lately"));
+    }
 }

@@ -32,7 +32,7 @@ impl Driver {
             restarts: unit.restarts,
             says: self.signs.get(&id).and_then(|signs| signs.status.clone()),
             waits_for: missing.map(|(name, condition)| format!("{name} ({condition:?})").to_lowercase()),
-            next_start_ms: self.next_start(id),
+            next_start_ms: self.next_start(id, Instant::now()),
             rss: None,
             cpu_ms: None,
             heartbeat_ms: self.heartbeat_of(id).filter(|_| pid.is_some()),
@@ -44,18 +44,16 @@ impl Driver {
         }
     }
 
-    fn next_start(&self, unit: UnitId) -> Option<u64> {
+    fn next_start(&self, unit: UnitId, now: Instant) -> Option<u64> {
         match self.machine.unit(unit).phase {
-            Phase::Waiting { until: Some(until) } => {
-                Some(milliseconds(until.saturating_duration_since(Instant::now())))
-            }
+            Phase::Waiting { until: Some(until) } => Some(milliseconds(until.saturating_duration_since(now))),
             _ => None,
         }
     }
 
     /// Writes a death down, after the machine has decided what follows.
-    pub(super) fn record(&mut self, unit: UnitId, mut death: Death, asked: bool) {
-        death.next_start_ms = self.next_start(unit);
+    pub(super) fn record(&mut self, unit: UnitId, mut death: Death, asked: bool, ended: Instant) {
+        death.next_start_ms = self.next_start(unit, ended);
         death.decision = match (self.machine.unit(unit).phase, asked) {
             (Phase::Waiting { until: Some(_) }, _) => "started again after a wait".to_owned(),
             (Phase::Waiting { .. } | Phase::Starting { .. } | Phase::Running { .. }, true) => {
@@ -70,6 +68,7 @@ impl Driver {
         };
         let label = self.machine.unit(unit).label();
         let tail = self.pipes.get_mut(&unit).map(output::Pipes::take_tail).unwrap_or_default();
+        let tail = if tail.is_empty() { self.functions.take_last_words(unit) } else { tail };
         if !asked {
             let wait = death.next_start_ms.map_or_else(String::new, |wait| format!(" of {wait} ms"));
             self.note(format!("{label} {}; {}{wait}", death.how, death.decision));
