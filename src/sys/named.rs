@@ -313,6 +313,10 @@ fn remove_if_unused(path: &Path, user: u32, keep: impl Fn(&File) -> bool) -> boo
     let ours = fs::symlink_metadata(path).is_ok_and(|file| file.is_file() && file.uid() == user);
     let file = ours.then(|| File::options().read(true).write(true).open(path));
     let Some(Ok(file)) = file else { return false };
+    // Asked first without the lock, which would keep those away whose business the name is.
+    if keep(&file) {
+        return false;
+    }
     // Locked until the name is gone: whoever opens it now waits, and then finds that it has no name.
     let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock);
     lock.is_ok_and(|lock| !keep(&lock) && fs::remove_file(path).is_ok())
@@ -376,6 +380,18 @@ mod tests {
             named.read(offset, &mut back[1..=bytes.len()]);
             assert_eq!(back[1..=bytes.len()], bytes);
         }
+    }
+
+    #[test]
+    fn a_stranger_who_looks_at_a_name_keeps_nobody_from_taking_it_away() {
+        let left = name("looked-at");
+        fs::write(path(&left), b"left").unwrap();
+        let stranger = |_: &File| {
+            sweep(&left, |_| false);
+            true
+        };
+        assert_eq!(sweep(&left, stranger), 0);
+        assert!(!exists(&left));
     }
 
     #[test]
