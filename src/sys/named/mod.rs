@@ -230,6 +230,10 @@ fn remove_if_unused(path: &Path, user: u32, keep: impl Fn(&File) -> bool) -> boo
     let ours = fs::symlink_metadata(path).is_ok_and(|file| file.is_file() && file.uid() == user);
     let file = ours.then(|| File::options().read(true).write(true).open(path));
     let Some(Ok(file)) = file else { return false };
+    // Asked first without the lock, which would keep those away whose business the name is.
+    if keep(&file) {
+        return false;
+    }
     // Locked until the name is gone: whoever opens it now waits, and then finds that it has no name.
     let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock);
     lock.is_ok_and(|lock| {

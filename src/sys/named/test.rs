@@ -80,6 +80,18 @@ fn bytes_are_copied_from_and_to_any_place() {
 }
 
 #[test]
+fn a_stranger_who_looks_at_a_name_keeps_nobody_from_taking_it_away() {
+    let left = name("looked-at");
+    fs::write(path(&left), b"left").unwrap();
+    let stranger = |_: &File| {
+        sweep(&left, |_| false);
+        true
+    };
+    assert_eq!(sweep(&left, stranger), 0);
+    assert!(!exists(&left));
+}
+
+#[test]
 fn the_sweep_takes_what_nobody_uses() {
     let (used, left) = (name("sweep-used"), name("sweep-left"));
     let _used = Named::create(&used, 4096).unwrap();
