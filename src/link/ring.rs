@@ -197,6 +197,22 @@ impl Consumer {
         word
     }
 
+    /// Reads so many words.
+    ///
+    /// # Panics
+    /// If fewer are available.
+    #[inline]
+    pub(crate) fn array<const N: usize>(&mut self, ring: RingView<'_>) -> [u64; N] {
+        assert!(N <= self.available(), "a read past the committed words");
+        let (first, second) = ring.pieces(self.tail, N);
+        let mut words = [0; N];
+        for (word, cell) in words.iter_mut().zip(first.iter().chain(second)) {
+            *word = cell.load(Ordering::Relaxed);
+        }
+        self.tail += N as u64;
+        words
+    }
+
     /// Copies `count` words to the end of `out`.
     #[inline]
     pub(crate) fn append(&mut self, ring: RingView<'_>, count: usize, out: &mut Vec<u64>) {

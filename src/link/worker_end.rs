@@ -152,6 +152,8 @@ impl<'l> WorkerEnd<'l> {
         Ok(())
     }
 
+    // Kept out of the loop over a frame's tasks, which has to stay small.
+    #[inline(never)]
     fn read_frame(&mut self) -> Result<(), Breach> {
         let lane = self.lane;
         let ring = lane.down();
@@ -160,7 +162,7 @@ impl<'l> WorkerEnd<'l> {
             let seen = consumer.seen();
             self.wait(|| ring.head.load(Ordering::Relaxed) != seen);
         }
-        let head = DownHead::from_words(std::array::from_fn(|_| self.consumer.word(ring)))?;
+        let head = DownHead::from_words(self.consumer.array(ring))?;
         let words = words_for(head.line as usize);
         if head.parts == 0 && words <= self.consumer.available() {
             let mut buffer = match std::mem::take(&mut self.frame.line) {

@@ -97,6 +97,8 @@ pub(crate) struct Terms {
 /// What tasks of one frame have in common.
 struct Frame {
     serial: u64,
+    /// What `code` is the code of.
+    function: (Coding, u64),
     code: Result<Code, String>,
     /// Nanoseconds; 0 for none.
     timeout: u64,
@@ -117,7 +119,13 @@ impl Worker {
             Some(limit) => Some((CpuTimer::new()?, limit)),
             None => None,
         };
-        let frame = Frame { serial: 0, code: Err(String::new()), timeout: 0, timed: false };
+        let frame = Frame {
+            serial: 0,
+            function: (Coding::Offset, 0),
+            code: Err(String::new()),
+            timeout: 0,
+            timed: false,
+        };
         Ok(Worker { terms, cpu_timer, result: Vec::new(), parts: Vec::new(), frame, exit_code: 0 })
     }
 
@@ -144,7 +152,7 @@ impl Worker {
         if let Some((head, serial)) = end.frame()
             && serial != self.frame.serial
         {
-            self.frame = self.look_up(*head, serial);
+            self.take_up(*head, serial);
         }
     }
 
@@ -225,22 +233,32 @@ impl Worker {
         kind
     }
 
-    /// What holds for the tasks of a frame.
-    #[cold]
-    fn look_up(&self, head: DownHead, serial: u64) -> Frame {
-        let function = head.function;
-        let registered =
-            || registry::code(function as u32).ok_or_else(|| format!("there is no task number {function}"));
-        let code = match head.coding {
-            Coding::Offset => Descriptor::at(function)
-                .map(|found| Code::Encoded(found.call))
-                .map_err(|error| error.to_string()),
-            Coding::Registered => registered().map(|code| Code::Encoded((code.descriptor)().call)),
-            Coding::Json => registered().map(|code| Code::Json(code.json)),
-        };
+    /// What holds for the tasks of a frame. Mostly they call what those before them did.
+    #[inline(never)]
+    fn take_up(&mut self, head: DownHead, serial: u64) {
+        if self.frame.serial == 0 || self.frame.function != (head.coding, head.function) {
+            self.frame.code = look_up(head);
+            self.frame.function = (head.coding, head.function);
+        }
+        self.frame.serial = serial;
+        self.frame.timeout = head.timeout;
         // So many tasks travel together only if they are tiny, and then the clock would take longer than they do.
-        let timed = head.timeout != 0 || self.terms.measured || head.count <= MOST_TIMED;
-        Frame { serial, code, timeout: head.timeout, timed }
+        self.frame.timed = head.timeout != 0 || self.terms.measured || head.count <= MOST_TIMED;
+    }
+}
+
+/// How to call what the tasks of a frame call.
+#[cold]
+fn look_up(head: DownHead) -> Result<Code, String> {
+    let function = head.function;
+    let registered =
+        || registry::code(function as u32).ok_or_else(|| format!("there is no task number {function}"));
+    match head.coding {
+        Coding::Offset => {
+            Descriptor::at(function).map(|found| Code::Encoded(found.call)).map_err(|error| error.to_string())
+        }
+        Coding::Registered => registered().map(|code| Code::Encoded((code.descriptor)().call)),
+        Coding::Json => registered().map(|code| Code::Json(code.json)),
     }
 }
 
