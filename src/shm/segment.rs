@@ -81,7 +81,7 @@ impl Segment {
         }
         let memory = match mapped.wake(id) {
             Some(memory) => memory,
-            None => Arc::new(Named::open(&id.name())?),
+            None => Arc::new(open_named(id)?),
         };
         let tree = header::check(&memory, id)?;
         let segment = Arc::new(Segment::enter(id, tree, memory)?);
@@ -92,7 +92,7 @@ impl Segment {
     /// The segment of that identity, made by whoever comes first. It holds no objects.
     pub(crate) fn join(id: SegmentId, bytes: usize) -> Result<Segment, OpenError> {
         loop {
-            match Named::open(&id.name()) {
+            match open_named(id) {
                 Ok(memory) => {
                     header::check(&memory, id)?;
                     return Segment::enter(id, id, Arc::new(memory));
@@ -259,6 +259,16 @@ impl Segment {
             }
         }
     }
+}
+
+/// Maps what has the name of that segment; what has ended is as good as not there.
+fn open_named(id: SegmentId) -> io::Result<Named> {
+    let memory = Named::open(&id.name())?;
+    if memory.has_ended() {
+        memory.bury();
+        return Err(io::Error::from(io::ErrorKind::NotFound));
+    }
+    Ok(memory)
 }
 
 impl Drop for Segment {

@@ -142,12 +142,19 @@ impl Named {
                 return Err(errno.into());
             }
         }
-        if self.is_linked() { Ok(()) } else { Err(io::Error::from(Errno::ENOENT)) }
+        if self.is_linked() && !self.has_ended() { Ok(()) } else { Err(io::Error::from(Errno::ENOENT)) }
     }
 
     /// Whether its last user has left; for memory whose first word is never zero while it is used.
     pub(crate) fn has_ended(&self) -> bool {
-        self.words()[0].load(Ordering::Acquire) == 0
+        self.words().first().is_some_and(|word| word.load(Ordering::Acquire) == 0)
+    }
+
+    /// Takes away memory that has ended, and whose last user was killed before it took the name away. Waits for
+    /// others who look at it.
+    pub(crate) fn bury(self) {
+        // Should a signal come instead, whoever opens it next does this again.
+        let _ = self.lock.relock(FlockArg::LockExclusive);
     }
 }
 
