@@ -282,7 +282,8 @@ fn an_initializer_runs_once_in_each_worker_before_its_tasks() {
     let add = |x: i64| x + worker::state::<i64>().copied().unwrap();
     let pool = Pool::builder().workers(3).initializer(start, (path.clone(), 1000)).start().unwrap();
     assert_eq!(pool.map(add, 0..500).unwrap(), (1000..1500).collect::<Vec<i64>>());
-    until(|| notes(&path).len() == 3);
+    // A worker may work before its pool has heard its number.
+    until(|| notes(&path).len() == 3 && pool.pids().len() == 3);
     let started: BTreeSet<String> = notes(&path).into_iter().collect();
     let pids: BTreeSet<String> = pool.pids().iter().map(u32::to_string).collect();
     assert_eq!(started, pids);

@@ -60,6 +60,7 @@ fn a_temporary_pool_that_breaks_down_has_failed() {
 fn a_pool_does_not_mind_that_the_keeper_of_the_programs_was_killed() {
     let mut up = Up::start("[pool.sums]\nsize = 1\n[program.nap]\ncommand = [\"sleep\", \"1000\"]\n");
     assert_eq!(up.run_when_up(&["wait", "sums", "nap", "--timeout", "20s"]).code, Some(0));
+    crate::common::until(|| up.status("sums")["workers"].is_array());
     let workers = up.status("sums")["workers"].clone();
     let keeper = crate::common::status(&up.pid("nap").to_string(), "PPid").parse().unwrap();
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(keeper), nix::sys::signal::Signal::SIGKILL).unwrap();
