@@ -44,6 +44,8 @@ pub(crate) enum Kind {
     Broken(String),
     #[error("the pool is closed")]
     Closed,
+    #[error("the supervisor has ended")]
+    Ended,
     #[error("{0}")]
     Outcome(TaskError),
     #[error("not ready in time")]

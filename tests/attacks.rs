@@ -125,7 +125,10 @@ fn a_task_whose_workers_deny_it_and_that_they_were_ready_is_ended_and_no_other()
             match outcome {
                 Ok(value) => assert_eq!((value, x % 10 != 0), (x * x, true)),
                 Err(error) => {
-                    assert_eq!((error.signal(), x % 10), (Some(watertight::Signal::SIGABRT), 0), "{error}")
+                    // The host may look between the lie and the death.
+                    let caught = matches!(error.kind(), TaskErrorKind::Breach { .. });
+                    assert!(caught || error.signal() == Some(watertight::Signal::SIGABRT), "{error}");
+                    assert_eq!(x % 10, 0, "{error}");
                 }
             }
         }

@@ -93,7 +93,7 @@ fn every_way_to_become_ready_is_heard_and_no_output_is_lost() {
     // Until it listens, nobody can be asked.
     while ask(folder, &wait).1 != Some(0) {
         assert!(Instant::now() < deadline, "{}", fs::read_to_string(folder.join("up.log")).unwrap());
-        std::thread::yield_now();
+        std::thread::park_timeout(Duration::from_millis(1));
     }
     assert!(ask(folder, &["status", "--json", "notify"]).0.contains("\"says\":\"all fine\""));
     assert_eq!(ask(folder, &["wait", "--stopped", "--timeout", "30s", "never"]).1, Some(0));

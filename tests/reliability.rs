@@ -113,7 +113,8 @@ impl Round {
             if let Some(seen) = look() {
                 return Some(seen);
             }
-            std::thread::yield_now();
+            // A look is a command of its own, and the others have to get on.
+            std::thread::park_timeout(Duration::from_millis(1));
         }
         println!("{}", fs::read_to_string(self.path("up.log")).unwrap_or_default());
         None

@@ -1,7 +1,10 @@
 //! A worker is stepped through claiming a task and committing its result, one instruction after the other, and
 //! killed after each: the host always comes to the one right outcome.
 //!
-//! Every instruction is tried with `WATERTIGHT_LONG=1`, and every so many-th otherwise.
+//! Every instruction is tried with `WATERTIGHT_LONG=1`, and every so many-th otherwise. What a host can see of a
+//! result is less, and tried always: it looks at nothing behind the position up to which a worker says it has
+//! written, so a death changes nothing for it but after a store into the lane's words of control, and after a
+//! system call.
 //!
 //! The test is the worker's debugger. A mark in the task, a signal that is ignored by whoever is not debugged,
 //! shows where the task begins and ends.
@@ -11,6 +14,9 @@
 #[path = "support/debugger.rs"]
 mod debugger;
 mod support;
+#[cfg(target_arch = "x86_64")]
+#[path = "support/tripwire.rs"]
+mod tripwire;
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -275,4 +281,36 @@ fn a_worker_killed_at_any_time_of_a_large_result_leaves_the_value_or_its_death()
     }
     println!("{tally:?}, {longest:?}");
     assert!(tally.lost > 0 && tally.kept > 0);
+}
+
+/// The words of a lane before its rings.
+#[cfg(target_arch = "x86_64")]
+fn words_of_control(line: &str, (start, _): (u64, u64)) -> Option<(u64, u64)> {
+    line.contains("/memfd:").then_some((start, start + 2 * tripwire::PAGE))
+}
+
+#[cfg(target_arch = "x86_64")]
+#[watertight::test(timeout = "3600s")]
+fn a_worker_killed_after_any_change_that_its_host_can_see_leaves_the_value_or_its_death() {
+    use tripwire::{Point, Tripwire};
+
+    let stage = Stage::set();
+    for length in [1, LARGE] {
+        let (mut tally, mut most) = (Tally::default(), 0);
+        for count in 0.. {
+            let killing = stage.kill_one(length, |stepped| {
+                run_to_result(stepped);
+                let mut wire = Tripwire::new(stepped.pid(), words_of_control);
+                wire.span().unwrap();
+                (0..count).any(|_| wire.next() == Point::Over)
+            });
+            tally.count(&killing, length);
+            if killing.over {
+                break;
+            }
+            most = count;
+        }
+        println!("{length} bytes: {most} changes, {tally:?}");
+        assert!(tally.lost > 0 && tally.kept > 0);
+    }
 }

@@ -9,60 +9,17 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Kind};
 use crate::keeper::handle::{Executable, Keeper};
 use crate::link::request::StartMethod;
-use crate::process::child::Job as FirstJob;
+use crate::process::job::Job as FirstJob;
 use crate::sync::counters::Counters;
-use crate::sys::cpu::cpu_count;
-use crate::sys::limits::Limits;
 use crate::task::arguments::{Task, Transfer};
 
 use super::Pool;
 use super::core::Core;
 use super::driver::Driver;
 use super::machine::{Config, Machine};
+use super::options::{Options, Output};
 use super::staff::Staff;
 use super::state::{OnBreak, State};
-
-/// Where a pool's workers write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Output {
-    /// Where this program's own stream goes.
-    Inherit,
-    /// To this program's stderr.
-    Stderr,
-    /// Nowhere. The last lines of stderr are kept for errors all the same.
-    Null,
-}
-
-/// Everything that can be chosen.
-#[derive(Clone, Debug)]
-pub(super) struct Options {
-    pub(super) name: String,
-    pub(super) workers: usize,
-    pub(super) spares: usize,
-    pub(super) chunk: Option<u32>,
-    pub(super) max_tasks_per_worker: Option<u64>,
-    pub(super) timeout: Option<Duration>,
-    pub(super) grace: Duration,
-    pub(super) attempts: u32,
-    pub(super) backoff: Duration,
-    pub(super) limits: Limits,
-    pub(super) largest_argument: u64,
-    pub(super) largest_result: u64,
-    pub(super) max_pending: u64,
-    pub(super) buffer: usize,
-    pub(super) working_directory: Option<PathBuf>,
-    pub(super) environment: Vec<(OsString, Option<OsString>)>,
-    pub(super) clear_environment: bool,
-    pub(super) method: StartMethod,
-    pub(super) stdout: Output,
-    pub(super) stderr: Output,
-    pub(super) measured: bool,
-    /// Whether the workers are threads.
-    pub(super) threads: bool,
-    /// Where output goes in place of stderr.
-    pub(super) relay: Option<Arc<OwnedFd>>,
-}
 
 /// Bytes that a worker is given ahead: what its ring holds.
 const BYTES_AHEAD: usize = crate::link::lane::RING_WORDS * 8;
@@ -96,33 +53,8 @@ pub struct PoolBuilder {
 
 impl Default for PoolBuilder {
     fn default() -> PoolBuilder {
-        let options = Options {
-            name: "pool".to_owned(),
-            workers: cpu_count(),
-            spares: 0,
-            chunk: None,
-            max_tasks_per_worker: None,
-            timeout: None,
-            grace: Duration::from_millis(200),
-            attempts: 1,
-            backoff: Duration::from_millis(10),
-            limits: Limits::default(),
-            largest_argument: 1 << 30,
-            largest_result: 1 << 30,
-            max_pending: 1 << 16,
-            buffer: 4096,
-            working_directory: None,
-            environment: Vec::new(),
-            clear_environment: false,
-            method: StartMethod::Fork,
-            stdout: Output::Inherit,
-            stderr: Output::Inherit,
-            measured: false,
-            threads: false,
-            relay: None,
-        };
         PoolBuilder {
-            options,
+            options: Options::default(),
             executable: Executable::Own,
             initializer: None,
             on_break: None,
@@ -330,7 +262,7 @@ impl PoolBuilder {
     /// or is none, or the machine is full. Workers that die before they are ready show in the outcomes of
     /// the tasks.
     pub fn start(self) -> Result<Pool, Error> {
-        self.check()?;
+        self.options.check(&self.executable)?;
         let PoolBuilder { options, executable, initializer, on_break, counters } = self;
         let initializer = initializer.transpose()?;
         let (staff, client) = match options.threads {
@@ -369,41 +301,5 @@ impl PoolBuilder {
             .spawn(move || driver.run())
             .map_err(|error| Error::system("start a thread", error))?;
         Ok(Pool::started(core, options, staff, thread))
-    }
-
-    fn check(&self) -> Result<(), Error> {
-        let options = &self.options;
-        let zero = [
-            (options.workers == 0, "a pool needs at least one worker"),
-            (options.chunk == Some(0), "a chunk holds at least one task"),
-            (options.max_tasks_per_worker == Some(0), "a worker runs at least one task"),
-            (options.attempts == 0, "a task has at least one attempt"),
-            (options.buffer == 0, "the lazy iterators need room for at least one outcome"),
-            (options.max_pending == 0, "at least one task must be allowed to be pending"),
-        ];
-        if let Some((_, text)) = zero.into_iter().find(|(wrong, _)| *wrong) {
-            return Err(Kind::Option(text.to_owned()).into());
-        }
-        match self.processes_only().into_iter().find(|(wanted, _)| options.threads && *wanted) {
-            Some((_, what)) => Err(Kind::Option(format!("a pool of threads cannot have {what}")).into()),
-            None => Ok(()),
-        }
-    }
-
-    /// What only processes have, and whether it is wanted.
-    fn processes_only(&self) -> [(bool, &'static str); 8] {
-        let options = &self.options;
-        let surroundings = options.clear_environment || !options.environment.is_empty();
-        let output = options.stdout != Output::Inherit || options.stderr != Output::Inherit;
-        [
-            (self.executable != Executable::Own, "another executable"),
-            (options.timeout.is_some(), "a time-out: nobody can kill a thread"),
-            (options.limits.memory.is_some(), "a memory limit: its workers share this program's memory"),
-            (options.limits.cpu_time.is_some(), "a limit of processor time: nobody can kill a thread"),
-            (surroundings, "an environment of its own"),
-            (options.working_directory.is_some(), "a folder of its own"),
-            (output, "an output of its own"),
-            (options.method != StartMethod::Fork, "a start method"),
-        ]
     }
 }

@@ -18,6 +18,7 @@ mod job;
 mod life;
 mod machine;
 mod map;
+mod options;
 mod outcome;
 mod reader;
 mod relay;
@@ -40,15 +41,16 @@ use crate::task::arguments::{Task, Transfer};
 use crate::task::error::TaskError;
 
 use self::core::Core;
-use builder::Options;
 use functions::{not_run, refuse_ends};
 use imap::Order;
+use options::Options;
 use staff::Staff;
 
-pub use builder::{Output, PoolBuilder};
+pub use builder::PoolBuilder;
 pub use handle::{AsyncResult, MapResult};
 pub use imap::Outcomes;
 pub use map::MapError;
+pub use options::Output;
 pub use stats::Stats;
 
 /// Worker processes that run functions.

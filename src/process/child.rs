@@ -17,10 +17,10 @@ use crate::keeper::client::Client;
 use crate::keeper::handle::{Executable, Keeper};
 use crate::keeper::identity;
 use crate::link::command::Command;
-use crate::link::frame::{DOWN_HEAD, DownHead, UpKind};
+use crate::link::frame::{DownHead, UpKind};
 use crate::link::host_end::HostEnd;
 use crate::link::request::{Incoming, Launch, Notice, Role, Settings, StartMethod};
-use crate::link::ring::{Breach, words_for};
+use crate::link::ring::Breach;
 use crate::sys::clock::monotonic_nanos;
 use crate::sys::exit::{ExitStatus, ResourceUsage};
 use crate::sys::limits::Limits;
@@ -29,6 +29,7 @@ use crate::sys::signal::Signal;
 use crate::task::error::{Absent, TaskContext, TaskError, TaskErrorKind};
 use crate::task::luggage::Luggage;
 
+use super::job::Job;
 use super::stdio::{Capture, Stdio, Stream};
 use super::verdict;
 
@@ -45,27 +46,6 @@ pub(crate) struct Options {
     pub(crate) stderr: Stdio,
     pub(crate) limits: Limits,
     pub(crate) method: StartMethod,
-}
-
-/// A function and its arguments, encoded.
-pub(crate) struct Job {
-    pub(crate) name: String,
-    pub(crate) head: DownHead,
-    pub(crate) line: Vec<u8>,
-    pub(crate) parts: Vec<Buffer>,
-    pub(crate) shared: Vec<std::sync::Arc<crate::task::shared::Encoded>>,
-}
-
-impl Job {
-    /// Words of all its frames.
-    fn words(&self) -> usize {
-        let frame = |line: usize, parts: &[Buffer]| {
-            let parts: usize = parts.iter().map(|part| 1 + words_for(part.len())).sum();
-            DOWN_HEAD + words_for(line) + parts
-        };
-        let shared: usize = self.shared.iter().map(|value| frame(value.line.len(), &value.parts)).sum();
-        shared + frame(self.line.len(), &self.parts)
-    }
 }
 
 /// The running process.

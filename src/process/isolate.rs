@@ -8,7 +8,8 @@ use crate::task::arguments::{Task, Transfer};
 use crate::task::codec;
 use crate::task::error::{Encoding, TaskContext, TaskError, TaskErrorKind};
 
-use super::child::{Child, Job, Options};
+use super::child::{Child, Options};
+use super::job::Job;
 use super::stdio::{Capture, Stdio};
 
 /// Runs `function` in a process of its own, under limits, with its output captured.

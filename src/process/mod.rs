@@ -4,38 +4,34 @@
 //!
 //! Invariant: whatever the process does, every wait here ends when it does.
 
+mod builder;
 pub(crate) mod child;
 mod current;
 pub(crate) mod dies;
 pub(crate) mod harness;
 mod isolate;
+pub(crate) mod job;
 mod leftovers;
 pub(crate) mod stdio;
 pub(crate) mod verdict;
 
-use std::ffi::OsString;
 use std::fmt;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Kind, TimedOut};
-use crate::link::frame::{Coding, DownHead, DownKind};
-use crate::link::request::StartMethod;
+use crate::error::{Error, TimedOut};
 use crate::sys::exit::ExitStatus;
 use crate::sys::pidfd::{self, Scope};
 use crate::sys::signal::Signal;
 use crate::task::arguments::{Task, Transfer};
+use crate::task::codec;
 use crate::task::error::{Encoding, TaskError, TaskErrorKind};
-use crate::task::identity::{Descriptor, descriptor_of, descriptor_of_initializer};
-use crate::task::luggage::{self, Luggage};
-use crate::task::{codec, shared};
 
-use child::{Child, Job, Options};
+use child::Child;
 
+pub use builder::ProcessBuilder;
 pub use current::{CurrentProcess, ParentProcess, current_process, parent_process};
 pub use dies::Dies;
 pub use isolate::{Isolate, Isolated, isolate};
@@ -144,11 +140,19 @@ fn finish<R: Transfer>(child: &mut Child) -> Result<R, TaskError> {
 impl Process<()> {
     /// A builder with all options.
     pub fn builder() -> ProcessBuilder {
-        ProcessBuilder { options: Options::default(), name: None }
+        ProcessBuilder::new()
     }
 }
 
 impl<R> Process<R> {
+    fn started(name: String, daemon: bool, child: Child, process: OwnedFd) -> Process<R> {
+        let inner = Arc::new(Inner { name, daemon, pid: child.pid, process, child: Mutex::new(child) });
+        let mut children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
+        children.retain(|child| child.strong_count() > 0);
+        children.push(Arc::downgrade(&inner));
+        Process { handle: ProcessHandle(inner), result: PhantomData }
+    }
+
     /// A second handle, to end the process from another thread.
     pub fn handle(&self) -> ProcessHandle {
         self.handle.clone()
@@ -269,173 +273,4 @@ pub fn active_children() -> Vec<ProcessHandle> {
     let mut children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
     children.retain(|child| child.strong_count() > 0);
     children.iter().filter_map(Weak::upgrade).map(ProcessHandle).filter(ProcessHandle::is_alive).collect()
-}
-
-/// Options of a process. Made by [`Process::builder`].
-#[derive(Debug)]
-#[must_use = "a builder does nothing until `spawn`"]
-pub struct ProcessBuilder {
-    options: Options,
-    name: Option<String>,
-}
-
-impl ProcessBuilder {
-    /// Its name, shown by `ps` and in errors.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
-        self
-    }
-
-    /// Whether it is killed, not waited for, when its handle is dropped. Off by default.
-    pub fn daemon(mut self, daemon: bool) -> Self {
-        self.options.daemon = daemon;
-        self
-    }
-
-    /// Sets an environment variable for it.
-    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
-        self.options.environment.push((name.into(), Some(value.into())));
-        self
-    }
-
-    /// Takes a variable out of its environment.
-    pub fn env_remove(mut self, name: impl Into<OsString>) -> Self {
-        self.options.environment.push((name.into(), None));
-        self
-    }
-
-    /// Gives it no variables but those set with `env`.
-    pub fn env_clear(mut self) -> Self {
-        self.options.clear_environment = true;
-        self.options.environment.clear();
-        self
-    }
-
-    /// The folder that it runs in; this program's by default.
-    pub fn current_dir(mut self, folder: impl Into<PathBuf>) -> Self {
-        self.options.working_directory = Some(folder.into());
-        self
-    }
-
-    /// What it reads from stdin; nothing by default.
-    pub fn stdin(mut self, fd: impl Into<OwnedFd>) -> Self {
-        self.options.stdin = Some(fd.into());
-        self
-    }
-
-    /// Where its stdout goes; where this program's goes by default.
-    pub fn stdout(mut self, stdio: impl Into<Stdio>) -> Self {
-        self.options.stdout = stdio.into();
-        self
-    }
-
-    /// Where its stderr goes; where this program's goes by default. If it is captured, errors show its last
-    /// lines.
-    pub fn stderr(mut self, stdio: impl Into<Stdio>) -> Self {
-        self.options.stderr = stdio.into();
-        self
-    }
-
-    /// The most private memory it may use, in bytes: heap, not stacks or shared arrays (`RLIMIT_DATA`).
-    pub fn memory_limit(mut self, bytes: u64) -> Self {
-        self.options.limits.memory = Some(bytes);
-        self
-    }
-
-    /// The most processor time it may use.
-    pub fn cpu_limit(mut self, limit: Duration) -> Self {
-        self.options.limits.cpu_time = Some(limit);
-        self
-    }
-
-    /// Whether its process is forked by the keeper, or executed anew.
-    pub fn start_method(mut self, method: StartMethod) -> Self {
-        self.options.method = method;
-        self
-    }
-
-    /// Runs `function` with `arguments`, a tuple, in a new process.
-    ///
-    /// # Errors
-    /// As [`Process::spawn`].
-    pub fn spawn<F, A, R>(self, function: F, arguments: A) -> Result<Process<R>, Error>
-    where
-        F: Task<A, Output = R>,
-        A: Transfer,
-        R: Transfer,
-    {
-        static COUNT: AtomicU64 = AtomicU64::new(1);
-        let job = Job::encode(function, arguments)?;
-        let default_name = || format!("Process-{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let name = self.name.unwrap_or_else(default_name);
-        let daemon = self.options.daemon;
-        let (child, process) = Child::start(Options { name: name.clone(), ..self.options }, job)?;
-        let inner = Arc::new(Inner { name, daemon, pid: child.pid, process, child: Mutex::new(child) });
-        let mut children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
-        children.retain(|child| child.strong_count() > 0);
-        children.push(Arc::downgrade(&inner));
-        Ok(Process { handle: ProcessHandle(inner), result: PhantomData })
-    }
-}
-
-impl Job {
-    /// Encodes a function and its arguments for one worker of the same executable, and packs the ends of
-    /// ipc-channels among them.
-    pub(crate) fn encode<F, A>(function: F, arguments: A) -> Result<(Job, Option<Luggage>), Error>
-    where
-        F: Task<A>,
-        A: Transfer,
-        F::Output: Transfer,
-    {
-        Job::encode_for(descriptor_of::<F, A>(function), arguments)
-    }
-
-    /// Encodes an initializer and its arguments.
-    pub(crate) fn encode_initializer<F, A>(function: F, arguments: A) -> Result<Job, Error>
-    where
-        F: Task<A>,
-        A: Transfer,
-        F::Output: Send + Sync + 'static,
-    {
-        match Job::encode_for(descriptor_of_initializer::<F, A>(function), arguments)? {
-            (job, None) => Ok(job),
-            // Each worker gets the same bytes, and an end is for one.
-            (_, Some(_)) => {
-                let message = luggage::HoldsEnds.to_string();
-                Err(Kind::Encoding { what: Encoding::EncodeArguments, message }.into())
-            }
-        }
-    }
-
-    fn encode_for<A: Transfer>(
-        descriptor: &'static Descriptor,
-        arguments: A,
-    ) -> Result<(Job, Option<Luggage>), Error> {
-        let offset = descriptor.offset().map_err(|error| Kind::Task(error.to_string()))?;
-        let (mut line, mut parts) = (vec![0; 4], Vec::new());
-        let mut encode = || {
-            shared::numbering::<A, _>(|| codec::encode(&arguments, &mut line, &mut parts, codec::MAX_LINE))
-        };
-        let refused = |message| Kind::Encoding { what: Encoding::EncodeArguments, message };
-        let ((encoded, shared), luggage) = match std::mem::needs_drop::<A>() {
-            true => luggage::pack(encode).map_err(|error| refused(error.to_string()))?,
-            // What owns nothing holds no ends.
-            false => (encode(), None),
-        };
-        encoded.map_err(|error| refused(error.to_string()))?;
-        parts.extend(luggage.is_some().then(luggage::mark));
-        let length = (line.len() - 4) as u32;
-        line[..4].copy_from_slice(&length.to_le_bytes());
-        let head = DownHead {
-            kind: DownKind::Tasks,
-            coding: Coding::Offset,
-            parts: parts.len() as u8,
-            count: 1,
-            first: 0,
-            line: line.len() as u64,
-            function: offset,
-            timeout: 0,
-        };
-        Ok((Job { name: (descriptor.name)().to_owned(), head, line, parts, shared }, luggage))
-    }
 }

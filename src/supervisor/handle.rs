@@ -274,7 +274,7 @@ impl Supervisor {
 impl Remote {
     pub(crate) fn send(&self, request: Request) -> Result<Receiver<Answer>> {
         let (answers, received) = mpsc::channel();
-        self.asks.send(Ask { request, answers }).map_err(|_| Error::from(Kind::Closed))?;
+        self.asks.send(Ask { request, answers }).map_err(|_| Error::from(Kind::Ended))?;
         let _ = self.kick.write(1);
         Ok(received)
     }
@@ -288,7 +288,7 @@ impl Remote {
                 other => answers.push(other),
             }
         }
-        Err(Kind::Closed.into())
+        Err(Kind::Ended.into())
     }
 }
 

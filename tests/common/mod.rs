@@ -76,8 +76,19 @@ pub fn notes(path: &Path) -> Vec<String> {
 /// Gives other threads and processes the processor until something holds that no descriptor tells. The test's
 /// deadline ends it should that never be.
 pub fn until(mut holds: impl FnMut() -> bool) {
+    let mut looks = 0;
     while !holds() {
-        std::thread::yield_now();
+        looks += 1;
+        let_others_run(looks);
+    }
+}
+
+/// A look may cost those that it waits for as much as what they are to do, and many tests wait at a time: after
+/// some looks there is a millisecond between two.
+fn let_others_run(looks: u32) {
+    match looks {
+        0..100 => std::thread::yield_now(),
+        _ => std::thread::park_timeout(std::time::Duration::from_millis(1)),
     }
 }
 

@@ -39,6 +39,11 @@ fn seen() -> std::sync::MutexGuard<'static, Seen> {
     SEEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// All that a tree of processes shares is guarded.
+pub(crate) fn shared_objects(line: &str, bounds: (u64, u64)) -> Option<(u64, u64)> {
+    line.contains("/dev/shm/watertight-").then_some(bounds)
+}
+
 /// Where the victim's way to its death begins and ends, beside the marks.
 enum Way<W> {
     Whole,
@@ -66,7 +71,7 @@ pub(crate) fn kill_woken(stage: &Stage, operation: Operation, at: At, wake: impl
 fn kill_on_way(stage: &Stage, operation: Operation, at: At, way: Way<impl FnOnce()>) -> (u32, bool) {
     let (process, stepped) = stopped_victim(stage, operation, matches!(at, At::Instruction(_)));
     let ends_asleep = matches!(way, Way::ToSleep);
-    let mut wire = Tripwire::new(process.pid());
+    let mut wire = Tripwire::new(process.pid(), shared_objects);
     if let Way::FromSleep(wake) = way {
         while wire.next() != Point::Asleep {}
         wake();

@@ -9,7 +9,7 @@
 //! instructions. With `WATERTIGHT_LONG=1` the argument is tested as well: short operations are stepped by single
 //! instructions, and killed after each.
 //!
-//! The test is the victim's debugger (`tripwire.rs`). Each victim dies in the very run in which its point was
+//! The test is the victim's debugger (`support/tripwire.rs`). Each victim dies in the very run in which its point was
 //! counted, so nothing has to happen twice in the same way; the points end where a victim comes to the end
 //! before its number. A mark, a signal that is ignored by whoever is not debugged, shows where the operation begins
 //! and ends. What comes before a sleep, and what comes after it, are operations of their own.
@@ -35,6 +35,7 @@ mod sleepers;
 mod stage;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/tripwire.rs"]
 mod tripwire;
 #[path = "../support/waiting.rs"]
 mod waiting;

@@ -9,6 +9,7 @@ use watertight::{Array, Process};
 
 use crate::common::{Gate, stop_at};
 use crate::debugger::{MARK, Stepped};
+use crate::kill::shared_objects;
 use crate::kill::{At, step_and_kill, sweep};
 use crate::stage::{LONG, was_held};
 use crate::tripwire::Tripwire;
@@ -22,7 +23,7 @@ fn kill_behind_gate(at: At, start: impl FnOnce(PathBuf) -> Process<()>) -> (u32,
     let stepped = Stepped::stop(process.pid());
     drop(pass);
     stepped.run_to_mark();
-    let wire = Tripwire::new(process.pid());
+    let wire = Tripwire::new(process.pid(), shared_objects);
     step_and_kill(process, stepped, wire, at, false)
 }
 
@@ -106,7 +107,7 @@ fn a_thread_whose_process_is_killed_anywhere_over_its_end_leaves_its_lock_with_n
         let stepped = Stepped::stop(thread.load(Ordering::Acquire));
         go.store(1, Ordering::Release);
         stepped.run_to_mark();
-        let wire = Tripwire::new(thread.load(Ordering::Acquire));
+        let wire = Tripwire::new(thread.load(Ordering::Acquire), shared_objects);
         let (pid, over) = step_and_kill(process, stepped, wire, at, false);
         let recover = || lock.lock_recover().unwrap().mark_consistent();
         let held = was_held(pid, lock.lock_timeout(LONG), recover);

@@ -55,6 +55,10 @@ impl Stepped {
         stepped
     }
 
+    pub fn pid(&self) -> u32 {
+        self.pid.as_raw() as u32
+    }
+
     /// Lets it run, until it is interrupted.
     pub fn run(&self) {
         ptrace::cont(self.pid, None).unwrap();

@@ -110,7 +110,8 @@ pub fn comes_to<T: PartialEq + std::fmt::Debug>(expected: T, mut look: impl FnMu
             return;
         }
         assert!(Instant::now() < deadline, "expected {expected:?}, and it stays {seen:?}");
-        std::thread::yield_now();
+        // A look may take the processor from those that it waits for.
+        std::thread::park_timeout(Duration::from_millis(1));
     }
 }
 

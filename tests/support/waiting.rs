@@ -11,10 +11,15 @@ pub const LONG: Duration = Duration::from_secs(50);
 /// As long as somebody waits for what does not come.
 pub const SHORT: Duration = Duration::from_millis(1);
 
-/// Waits until `reached` says so; others are given the processor.
+/// Waits until `reached` says so; others are given the processor, and after some looks a millisecond of it.
 pub fn until(mut reached: impl FnMut() -> bool) {
+    let mut looks = 0;
     while !reached() {
-        std::thread::yield_now();
+        looks += 1;
+        match looks {
+            0..100 => std::thread::yield_now(),
+            _ => std::thread::park_timeout(SHORT),
+        }
     }
 }
 

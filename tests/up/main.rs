@@ -26,7 +26,7 @@ struct Up {
     folder: tempfile::TempDir,
     child: Child,
     stdout: BufReader<ChildStdout>,
-    stderr: ChildStderr,
+    stderr: BufReader<ChildStderr>,
 }
 
 /// What a command printed, and how it ended.
@@ -74,15 +74,12 @@ impl Up {
 
     /// Reads its output up to a line with this text.
     fn read_until(&mut self, text: &str) -> String {
-        let mut line = String::new();
-        loop {
-            line.clear();
-            let length = self.stdout.read_line(&mut line).unwrap();
-            assert!(length > 0, "it ended before it said {text}");
-            if line.contains(text) {
-                return line;
-            }
-        }
+        read_until(&mut self.stdout, text)
+    }
+
+    /// Likewise what it complains of.
+    fn read_complaint(&mut self, text: &str) -> String {
+        read_until(&mut self.stderr, text)
     }
 
     fn run(&self, words: &[&str]) -> Ran {
@@ -130,10 +127,22 @@ impl Drop for Up {
     }
 }
 
-fn supervise(command: &mut Command) -> (Child, BufReader<ChildStdout>, ChildStderr) {
+fn read_until(stream: &mut impl BufRead, text: &str) -> String {
+    let mut line = String::new();
+    loop {
+        line.clear();
+        let length = stream.read_line(&mut line).unwrap();
+        assert!(length > 0, "it ended before it said {text}");
+        if line.contains(text) {
+            return line;
+        }
+    }
+}
+
+fn supervise(command: &mut Command) -> (Child, BufReader<ChildStdout>, BufReader<ChildStderr>) {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let stdout = BufReader::new(child.stdout.take().unwrap());
-    let stderr = child.stderr.take().unwrap();
+    let stderr = BufReader::new(child.stderr.take().unwrap());
     (child, stdout, stderr)
 }
 

@@ -17,14 +17,14 @@ use nix::sys::epoll::{EpollEvent, EpollFlags};
 use crate::keeper::client::Client;
 use crate::keeper::handle::Executable;
 use crate::link::command::Command;
-use crate::process::child::Job as FirstJob;
+use crate::process::job::Job as FirstJob;
 use crate::sys::pidfd;
 use crate::sys::signal;
 
-use super::builder::{Options, Output};
 use super::callbacks::{self, Callbacks};
 use super::core::{BELLS, CLIENT, Core, KEEPER, KICK, OUTPUT, RELAY};
 use super::machine::{Event, Stage};
+use super::options::{Options, Output};
 use super::relay::Relay;
 use super::state::{Duty, State};
 use start::say;

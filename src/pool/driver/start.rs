@@ -15,12 +15,13 @@ use crate::link::host_end::HostEnd;
 use crate::link::lane::Lane;
 use crate::link::request::{Launch, Role, Settings, StartMethod};
 use crate::link::ring::Breach;
-use crate::pool::builder::{Options, Output};
 use crate::pool::core::OUTPUT;
 use crate::pool::machine::Slot;
+use crate::pool::options::{Options, Output};
 use crate::pool::state::{Ending, State};
 use crate::pool::worker::{Initializer, WorkerProcess};
-use crate::process::child::{Job as FirstJob, surroundings};
+use crate::process::child::surroundings;
+use crate::process::job::Job as FirstJob;
 use crate::process::stdio::Capture;
 use crate::sys::signal::Signal;
 

@@ -4,6 +4,7 @@
 //! then opened for that one instruction. All system calls are stops anyway.
 
 #![allow(unsafe_code, reason = "the address of a fault is told by a field that other signals do not have")]
+#![allow(unreachable_pub, reason = "a module of several tests")]
 
 use std::fs;
 
@@ -12,13 +13,13 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use crate::debugger::MARK;
+use crate::debugger::{MARK, OVER};
 
-const PAGE: u64 = 4096;
+pub const PAGE: u64 = 4096;
 
 /// After what a process stands still.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Point {
+pub enum Point {
     /// A store into shared memory.
     Stored,
     /// A system call.
@@ -27,7 +28,7 @@ pub(crate) enum Point {
     Failed,
     /// Not stopped: it sleeps in the kernel, and has not been woken.
     Asleep,
-    /// The mark.
+    /// The mark, or what somebody sends when all is over.
     Over,
     /// The end of the thread.
     Gone,
@@ -35,38 +36,52 @@ pub(crate) enum Point {
     Tripped,
 }
 
-pub(crate) struct Tripwire {
+/// Which part of a mapping is guarded, by its line in the list of mappings and its bounds.
+pub type Guard = fn(&str, (u64, u64)) -> Option<(u64, u64)>;
+
+pub struct Tripwire {
     pid: Pid,
+    guard: Guard,
     /// Where an instruction for system calls stands in its code.
     call_at: u64,
     /// The shared memory that it has mapped.
     windows: Vec<(u64, u64)>,
     is_spanned: bool,
     is_asleep: bool,
+    /// All is over, which was told while it made an instruction of ours.
+    is_over: bool,
     /// What `falls_asleep` was told on its way.
     told: Option<WaitStatus>,
 }
 
 impl Tripwire {
     /// Of a process that is stopped right behind a system call.
-    pub(crate) fn new(pid: u32) -> Tripwire {
+    pub fn new(pid: u32, guard: Guard) -> Tripwire {
         let pid = Pid::from_raw(pid as i32);
         // Two bytes before where it goes on.
         let call_at = ptrace::getregs(pid).unwrap().rip - 2;
         let code = ptrace::read(pid, call_at as ptrace::AddressType).unwrap();
         assert_eq!(code & 0xffff, 0x050f, "it should be stopped behind a system call");
-        Tripwire { pid, call_at, windows: Vec::new(), is_spanned: false, is_asleep: false, told: None }
+        Tripwire {
+            pid,
+            guard,
+            call_at,
+            windows: Vec::new(),
+            is_spanned: false,
+            is_asleep: false,
+            is_over: false,
+            told: None,
+        }
     }
 
-    /// Spans it over all shared memory that is mapped, and will be. `None` if the process has died.
-    pub(crate) fn span(&mut self) -> Option<()> {
+    /// Spans it over all that is to be guarded of what is mapped, and will be. `None` if the process has died.
+    pub fn span(&mut self) -> Option<()> {
         self.is_spanned = true;
         let maps = fs::read_to_string(format!("/proc/{}/maps", self.pid)).ok()?;
-        for line in
-            maps.lines().filter(|line| line.contains(" rw-s ") && line.contains("/dev/shm/watertight-"))
-        {
+        for line in maps.lines().filter(|line| line.contains(" rw-s ")) {
             let (start, end) = line.split_once(' ').unwrap().0.split_once('-').unwrap();
             let [start, end] = [start, end].map(|text| u64::from_str_radix(text, 16).unwrap());
+            let Some((start, end)) = (self.guard)(line, (start, end)) else { continue };
             self.windows.push((start, end));
             self.protect(start, end - start, libc::PROT_READ)?;
         }
@@ -74,7 +89,7 @@ impl Tripwire {
     }
 
     /// To the next change that others can see. A call that has failed was none, unless it was one to sleep.
-    pub(crate) fn next(&mut self) -> Point {
+    pub fn next(&mut self) -> Point {
         loop {
             match self.next_or_failed() {
                 Some(Point::Failed) => {}
@@ -86,12 +101,15 @@ impl Tripwire {
 
     /// `None` if the process has died.
     fn next_or_failed(&mut self) -> Option<Point> {
+        if std::mem::take(&mut self.is_over) {
+            return Some(Point::Over);
+        }
         if !std::mem::take(&mut self.is_asleep) {
             ptrace::syscall(self.pid, None).ok()?;
             match self.wait()? {
                 WaitStatus::PtraceSyscall(_) => {}
                 WaitStatus::Stopped(_, Signal::SIGSEGV) => return self.step_over(),
-                WaitStatus::Stopped(_, MARK) => return Some(Point::Over),
+                WaitStatus::Stopped(_, MARK | OVER) => return Some(Point::Over),
                 WaitStatus::Exited(..) => return Some(Point::Gone),
                 status => panic!("the process should go on: {status:?}"),
             }
@@ -153,8 +171,7 @@ impl Tripwire {
             );
             self.protect(at / PAGE * PAGE, PAGE, libc::PROT_READ | libc::PROT_WRITE)?;
             open.push(at / PAGE * PAGE);
-            ptrace::step(self.pid, None).ok()?;
-            match self.wait()? {
+            match self.step()? {
                 WaitStatus::Stopped(_, Signal::SIGTRAP) => break,
                 // One instruction may touch two pages.
                 WaitStatus::Stopped(_, Signal::SIGSEGV) => {}
@@ -167,6 +184,17 @@ impl Tripwire {
         Some(Point::Stored)
     }
 
+    /// One instruction, or a fault in its place.
+    fn step(&mut self) -> Option<WaitStatus> {
+        loop {
+            ptrace::step(self.pid, None).ok()?;
+            match self.wait()? {
+                WaitStatus::Stopped(_, OVER) => self.is_over = true,
+                status => return Some(status),
+            }
+        }
+    }
+
     /// Has the process change how it may use its memory.
     fn protect(&mut self, start: u64, length: u64, how: libc::c_int) -> Option<()> {
         let before = ptrace::getregs(self.pid).ok()?;
@@ -174,8 +202,7 @@ impl Tripwire {
         (call.rip, call.rax, call.orig_rax) = (self.call_at, libc::SYS_mprotect as u64, u64::MAX);
         (call.rdi, call.rsi, call.rdx) = (start, length, how as u64);
         ptrace::setregs(self.pid, call).ok()?;
-        ptrace::step(self.pid, None).ok()?;
-        let status = self.wait()?;
+        let status = self.step()?;
         assert!(matches!(status, WaitStatus::Stopped(_, Signal::SIGTRAP)), "{status:?}");
         assert_eq!(ptrace::getregs(self.pid).ok()?.rax, 0, "the memory should be protected");
         ptrace::setregs(self.pid, before).ok()?;
