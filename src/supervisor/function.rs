@@ -9,7 +9,7 @@ use super::specification::Program;
 
 impl Program {
     /// A function of this executable in a process of its own, in place of a command: `start` makes the
-    /// [`Process`](crate::Process), each time that one is to be started.
+    /// [`Process`], each time that one is to be started.
     ///
     /// It ends with success when its function returns, and fails when it panics or dies. Environment, folder, limits
     /// and output are the business of the process's own builder; readiness and watchdog are for commands only.
