@@ -6,6 +6,7 @@
 
 mod bells;
 mod circle;
+mod known;
 mod layout;
 mod owner;
 mod report;
@@ -24,6 +25,7 @@ use crate::shm::text;
 use crate::shm::user::User;
 
 pub(crate) use circle::Link;
+pub(crate) use known::known;
 pub(crate) use owner::Owner;
 pub use report::{Party, Waiter, waiters};
 pub(crate) use wait::{Ending, Target, Wait, deadline};
@@ -80,6 +82,11 @@ impl Roster {
         let roster = Arc::new(Roster { bells, watch, instance });
         *current = Arc::downgrade(&roster);
         Ok(roster)
+    }
+
+    /// Tells this joining of the roster from any other one of this process.
+    pub(crate) fn instance(&self) -> u64 {
+        self.instance
     }
 
     fn segment(&self) -> &Segment {

@@ -1,6 +1,5 @@
 //! Source lines, as numbers that every process of the tree understands.
 
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::panic::Location;
 use std::sync::{Mutex, PoisonError};
@@ -9,43 +8,23 @@ use crate::primitive::Ordering;
 use crate::shm::text;
 
 use super::Roster;
+use super::known::KNOWN;
 use super::layout::{self, MAX_SITES, SITE};
-
-/// Lines that a thread has used lately, by where their locations lie.
-const REMEMBERED: usize = 16;
-
-#[derive(Clone, Copy)]
-struct Known {
-    instance: u64,
-    location: usize,
-    number: u32,
-}
-
-thread_local! {
-    static LATELY: [Cell<Known>; REMEMBERED] =
-        const { [const { Cell::new(Known { instance: 0, location: 0, number: 0 }) }; REMEMBERED] };
-}
 
 static NUMBERS: Mutex<Option<HashMap<(u64, usize), u32>>> = Mutex::new(None);
 
 impl Roster {
     /// The number of a source line; zero if there is no room for another one.
-    #[inline]
     pub(crate) fn site(&self, location: &'static Location<'static>) -> u32 {
-        let address = std::ptr::from_ref(location) as usize;
-        let place = (address >> 3) % REMEMBERED;
-        let known = LATELY.with(|lately| lately[place].get());
-        if known.location == address && known.instance == self.instance {
-            return known.number;
-        }
-        let number = self.number(location, address);
-        let known = Known { instance: self.instance, location: address, number };
-        LATELY.with(|lately| lately[place].set(known));
-        number
+        KNOWN.with(|known| known.site(self.instance, location)).unwrap_or_else(|| {
+            let number = self.number(location);
+            KNOWN.with(|known| known.remember(self.instance, location, number));
+            number
+        })
     }
 
-    #[cold]
-    fn number(&self, location: &Location<'_>, address: usize) -> u32 {
+    fn number(&self, location: &'static Location<'static>) -> u32 {
+        let address = std::ptr::from_ref(location) as usize;
         let mut numbers = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
         let numbers = numbers.get_or_insert_default();
         // Those of a roster that was left are of no use any more.

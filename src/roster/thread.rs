@@ -1,6 +1,6 @@
 //! A thread's slot: taken with its first lock, given back at its end.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::sync::{Arc, Weak};
 
 use crate::primitive::Ordering;
@@ -8,12 +8,11 @@ use crate::shm::text;
 
 use super::Roster;
 use super::bells::Whose;
+use super::known::KNOWN;
 use super::layout::{self, MAX_THREADS};
 use super::owner::{self, GENERATIONS, Owner, State};
 
 thread_local! {
-    /// The roster's instance and this thread's owner word in it, without a destructor in the way.
-    static KNOWN: Cell<(u64, u32)> = const { Cell::new((0, 0)) };
     static MEMBERSHIP: RefCell<Option<Membership>> = const { RefCell::new(None) };
 }
 
@@ -27,10 +26,7 @@ impl Drop for Membership {
     fn drop(&mut self) {
         // With the last object the process has left the roster, and all its slots with it.
         let Some(roster) = self.roster.upgrade() else { return };
-        let known = KNOWN.try_with(Cell::get).unwrap_or_default();
-        if known.0 == roster.instance {
-            let _ = KNOWN.try_with(|known| known.set((0, 0)));
-        }
+        KNOWN.with(|known| known.forget(roster.instance));
         let state = roster.bells.state(self.slot);
         let word = State { user: None, tag: 0, ..state }.to_word();
         roster.bells.word(self.slot, layout::IN_STATE).store(word, Ordering::SeqCst);
@@ -40,18 +36,10 @@ impl Drop for Membership {
 }
 
 impl Roster {
-    /// The calling thread, if it has used a lock before.
-    #[inline]
-    pub(crate) fn me_if_known(&self) -> Option<Owner> {
-        let (instance, owner) = KNOWN.get();
-        if instance == self.instance { Owner::in_word(owner) } else { None }
-    }
-
     /// The calling thread, as locks name it. `None` if the roster has no room for another thread.
     #[inline]
     pub(crate) fn me(self: &Arc<Roster>) -> Option<Owner> {
-        let (instance, owner) = KNOWN.get();
-        if instance == self.instance { Owner::in_word(owner) } else { self.enlist() }
+        KNOWN.with(|known| known.owner(self.instance)).or_else(|| self.enlist())
     }
 
     #[cold]
@@ -67,7 +55,7 @@ impl Roster {
         let name = thread.name().unwrap_or("");
         let at = layout::thread(slot) + layout::IN_NAME;
         text::write(self.segment(), at, layout::THREAD_NAME, name);
-        KNOWN.set((self.instance, owner.bits()));
+        KNOWN.with(|known| known.begin(self.instance, owner));
         let membership = Membership { roster: Arc::downgrade(self), slot };
         // In a thread whose end is under way the slot stays taken until the process leaves.
         let before = MEMBERSHIP.try_with(|place| place.replace(Some(membership)));

@@ -18,7 +18,7 @@ use crate::sys::named::Window;
 use super::allocator::{Block, LINE};
 use super::name::SegmentId;
 use super::segment::{DATA, MAX_USERS, OpenError, Segment};
-use super::shape::{AT_GENERATION, AT_MASK, AT_NAME, AT_SHAPE, AT_SIZE, NAME};
+use super::shape::{AT_GENERATION, AT_MASK, AT_NAME, AT_SHAPE, AT_SIZE, NAME, payload};
 use super::{life, mask};
 
 pub(crate) use super::shape::{
@@ -151,6 +151,12 @@ impl Object {
         self.window.half_word(at)
     }
 
+    /// A lock's word, and the one behind it.
+    #[inline]
+    pub(crate) fn half_words(&self, at: usize) -> [&AtomicU32; 2] {
+        self.window.half_words(at)
+    }
+
     /// A word of a payload that is made of words; `None` behind its end.
     pub(crate) fn payload_word(&self, index: usize) -> Option<&AtomicU64> {
         let end = index.checked_add(1)?.checked_mul(8)?;
@@ -162,6 +168,12 @@ impl Object {
     #[inline]
     pub(crate) fn payload(&self) -> NonNull<u8> {
         self.window.address(self.payload_at, self.shape.size as usize)
+    }
+
+    /// Where the payload lies if it is one `T`, which nobody checks here: the place follows from the type.
+    #[inline]
+    pub(crate) fn one<T>(&self) -> NonNull<T> {
+        self.window.address(const { payload::<T>() }, size_of::<T>()).cast()
     }
 
     /// Copies payload bytes out.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::sys::named::Window;
+
 use super::allocator::LINE;
 use super::mask;
 use super::segment::MAX_USERS;
@@ -39,6 +41,8 @@ pub(crate) fn lease(part: usize) -> usize {
 pub(super) const NAME: usize = 40;
 
 const _: () = assert!(AT_LOCK.is_multiple_of(8) && HEAD.is_multiple_of(16) && AT_LOCK / LINE == HEAD / LINE);
+// The head lies in each window, and a small payload: they are found there at once.
+const _: () = assert!(HEAD.next_multiple_of(LINE) == Window::LEAST);
 
 /// What an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,8 +97,13 @@ impl Shape {
         (HEAD + table).next_multiple_of(self.align.max(1) as usize)
     }
 
-    /// Bytes of the whole object.
+    /// Bytes of the whole object, in lines.
     pub(crate) fn bytes(self) -> Option<usize> {
-        self.payload().checked_add(usize::try_from(self.size).ok()?)?.checked_next_multiple_of(8)
+        self.payload().checked_add(usize::try_from(self.size).ok()?)?.checked_next_multiple_of(LINE)
     }
+}
+
+/// Where the payload of an object begins that holds a `T`, and is no array.
+pub(super) const fn payload<T>() -> usize {
+    HEAD.next_multiple_of(align_of::<T>())
 }

@@ -21,7 +21,8 @@ macro_rules! handle {
         impl$(<$generic: $bound>)? ::std::clone::Clone for $type$(<$generic>)? {
             /// Another handle on the same object.
             fn clone(&self) -> Self {
-                Self { shared: self.shared.clone() $(, element: ::std::marker::PhantomData::<fn() -> $generic>)? }
+                let shared = $crate::sync::shared::Shared::clone(&self.shared);
+                Self { shared: shared.into() $(, element: ::std::marker::PhantomData::<fn() -> $generic>)? }
             }
         }
 
@@ -40,7 +41,7 @@ macro_rules! handle {
         impl<'de $(, $generic: $bound)?> ::serde::Deserialize<'de> for $type$(<$generic>)? {
             fn deserialize<D: ::serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let shared = $crate::sync::shared::deserialize(deserializer, $fits)?;
-                Ok(Self { shared $(, element: ::std::marker::PhantomData::<fn() -> $generic>)? })
+                Ok(Self { shared: shared.into() $(, element: ::std::marker::PhantomData::<fn() -> $generic>)? })
             }
         }
     };

@@ -6,20 +6,23 @@
 
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
+use std::panic::Location;
+use std::ptr::NonNull;
 
 use bytemuck::Pod;
 
-use crate::shm::object::{Kind, Object};
+use crate::shm::object::{Kind, Object, Shape};
 
 use super::atomic::Integer;
 use super::error::HolderDied;
 use super::hold::Hold;
+use super::shared::Shared;
 
 /// Exclusive access to elements in shared memory; given up when it is dropped.
 #[must_use = "the lock is given up when the guard is dropped"]
 pub(crate) struct Part<'a, T: Pod> {
     hold: Hold<'a>,
-    start: std::ptr::NonNull<T>,
+    start: NonNull<T>,
     length: usize,
     elements: PhantomData<&'a mut [T]>,
 }
@@ -72,29 +75,64 @@ impl<T: Pod> DerefMut for Part<'_, T> {
     }
 }
 
+/// An object whose payload is one value.
+pub(crate) struct Whole<T: Pod> {
+    shared: Shared,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T: Pod> From<Shared> for Whole<T> {
+    /// # Panics
+    /// If the object is not that of a value of this type.
+    fn from(shared: Shared) -> Whole<T> {
+        let shape = shared.object().shape();
+        assert!(Some(shape) == Shape::of::<T>(Kind::Value, 1), "another value than the object's");
+        Whole { shared, value: PhantomData }
+    }
+}
+
+impl<T: Pod> Deref for Whole<T> {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+impl<T: Pod> Whole<T> {
+    /// The value, if there is nothing to the lock that protects it.
+    #[inline]
+    pub(super) fn at_once(&self, location: &'static Location<'static>) -> Option<One<'_, T>> {
+        // Before the lock is held: what comes behind a locked instruction waits for it.
+        let value = self.address();
+        let hold = Hold::at_once(&self.shared, location)?;
+        Some(One { hold, value, element: PhantomData })
+    }
+
+    /// The value, under the lock that protects it.
+    ///
+    /// # Panics
+    /// If it is another object's lock.
+    pub(super) fn under<'a>(&'a self, hold: Hold<'a>) -> One<'a, T> {
+        assert!(std::ptr::eq(hold.shared(), &self.shared), "the lock of another object");
+        One { hold, value: self.address(), element: PhantomData }
+    }
+
+    #[inline]
+    fn address(&self) -> NonNull<T> {
+        self.shared.object().one::<T>()
+    }
+}
+
 /// Exclusive access to one value in shared memory; given up when it is dropped.
 #[must_use = "the lock is given up when the guard is dropped"]
 pub(crate) struct One<'a, T: Pod> {
     hold: Hold<'a>,
-    value: std::ptr::NonNull<T>,
+    value: NonNull<T>,
     element: PhantomData<&'a mut T>,
 }
 
 impl<'a, T: Pod> One<'a, T> {
-    /// The whole payload, under the lock that protects it.
-    ///
-    /// # Panics
-    /// If it is no `T`.
-    #[inline]
-    pub(super) fn new(hold: Hold<'a>) -> One<'a, T> {
-        let object = hold.shared().object();
-        let shape = object.shape();
-        let fits = shape.size == size_of::<T>() as u64 && shape.align as usize >= align_of::<T>();
-        assert!(fits, "another value than the object's");
-        let value = object.payload().cast();
-        One { hold, value, element: PhantomData }
-    }
-
     pub(super) fn hold(&mut self) -> &mut Hold<'a> {
         &mut self.hold
     }
@@ -110,7 +148,7 @@ impl<T: Pod> Deref for One<'_, T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: `new` has checked size and alignment of the payload, which stays mapped as long as the hold
+        // SAFETY: `Whole` has checked that the payload is a `T` there, aligned, which stays mapped as long as the hold
         // borrows its object; any bytes are a `T`; and the lock that is held keeps every other guard of every
         // process away from it.
         unsafe { self.value.as_ref() }

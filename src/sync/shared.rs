@@ -21,6 +21,8 @@ use super::raw::{Patience, RawLock, Refusal, Request};
 pub(crate) struct Shared {
     object: Arc<Object>,
     roster: Arc<Roster>,
+    /// That joining of the roster, at hand.
+    instance: u64,
 }
 
 impl Shared {
@@ -30,7 +32,7 @@ impl Shared {
         let shape = shape.ok_or_else(|| failed("it is too large".to_owned()))?;
         let roster = Roster::current().map_err(|error| failed(error.to_string()))?;
         let object = shm::make(roster::tree(), shape).map_err(|error| failed(error.to_string()))?;
-        Ok(Shared { object, roster })
+        Ok(Shared { object, instance: roster.instance(), roster })
     }
 
     fn open(handle: &Handle) -> Result<Shared, HandleError> {
@@ -38,7 +40,7 @@ impl Shared {
         let roster = Roster::current()?;
         // Who lives and who waits stands in the roster of the tree that made the object.
         match object.segment().tree() == roster::tree() {
-            true => Ok(Shared { object, roster }),
+            true => Ok(Shared { object, instance: roster.instance(), roster }),
             false => Err(HandleError::OtherTree),
         }
     }
@@ -84,9 +86,9 @@ impl Shared {
         at: usize,
         location: &'static Location<'static>,
     ) -> Option<&AtomicU32> {
-        let (me, site) = (self.roster.me_if_known()?, self.roster.site(location));
+        let (me, site) = roster::known(self.instance, location)?;
         // All is looked up before the lock is held: what comes behind a locked instruction waits for it.
-        let (word, site_word) = (self.object.half_word(at), self.object.half_word(at + SITE_BEHIND));
+        let [word, site_word] = self.object.half_words(at);
         word.compare_exchange(0, me.bits(), Ordering::Acquire, Ordering::Relaxed).ok()?;
         site_word.store(site, Ordering::Relaxed);
         Some(word)

@@ -12,7 +12,7 @@ use crate::shm::object::{Kind, Shape};
 
 use super::error::LockError;
 use super::face::{guard, handle, lockable};
-use super::guard::One;
+use super::guard::{One, Whole};
 use super::hold::{Abandoned, Hold};
 use super::raw::Patience;
 use super::shared::Shared;
@@ -63,7 +63,7 @@ use super::shared::Shared;
 /// println!("{inside}");
 /// ```
 pub struct Value<T: Pod> {
-    shared: Shared,
+    shared: Whole<T>,
     element: PhantomData<fn() -> T>,
 }
 
@@ -85,7 +85,7 @@ impl<T: Pod> Value<T> {
     pub fn new(value: T) -> Result<Value<T>, Error> {
         let shared = Shared::make(Shape::of::<T>(Kind::Value, 1))?;
         shared.object().write(0, bytemuck::bytes_of(&value));
-        Ok(Value { shared, element: PhantomData })
+        Ok(Value { shared: shared.into(), element: PhantomData })
     }
 
     /// A copy of the value.
@@ -139,7 +139,7 @@ impl<T: Pod> Value<T> {
 
     #[inline]
     fn take_at_once(&self, location: &'static Location<'static>) -> Option<ValueGuard<'_, T>> {
-        Hold::at_once(&self.shared, location).map(|hold| ValueGuard { one: One::new(hold) })
+        self.shared.at_once(location).map(|one| ValueGuard { one })
     }
 
     fn take(
@@ -149,7 +149,7 @@ impl<T: Pod> Value<T> {
         location: &'static Location<'static>,
     ) -> Result<Option<ValueGuard<'_, T>>, LockError> {
         let hold = Hold::take(&self.shared, patience, abandoned, location)?;
-        Ok(hold.map(|hold| ValueGuard { one: One::new(hold) }))
+        Ok(hold.map(|hold| ValueGuard { one: self.shared.under(hold) }))
     }
 }
 

@@ -102,11 +102,15 @@ unsafe impl Send for Window {}
 unsafe impl Sync for Window {}
 
 impl Window {
-    /// `length` bytes of `memory`, both multiples of eight.
+    /// Bytes that each window has, so that what lies there is found without another look.
+    pub(crate) const LEAST: usize = 192;
+
+    /// `length` bytes of `memory`, both multiples of eight, and at least `LEAST`.
     ///
     /// # Panics
     /// If they do not lie in the memory.
     pub(crate) fn new(memory: Arc<Named>, offset: usize, length: usize) -> Window {
+        assert!(length >= Window::LEAST, "a window that is too small");
         assert!(offset.is_multiple_of(8) && length.is_multiple_of(8), "no whole words");
         Window { start: memory.address(offset, length), length, _memory: memory }
     }
@@ -117,7 +121,7 @@ impl Window {
     /// If it does not lie in the window.
     #[inline]
     pub(crate) fn word(&self, at: usize) -> &AtomicU64 {
-        assert!(at.is_multiple_of(8) && at < self.length, "outside of a window");
+        assert!(at.is_multiple_of(8) && (at < Window::LEAST || at < self.length), "outside of a window");
         // SAFETY: it lies, aligned, in the window, whose memory stays mapped as long as `self` holds it.
         unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(at).cast()) }
     }
@@ -128,9 +132,20 @@ impl Window {
     /// If they do not lie in the window.
     #[inline]
     pub(crate) fn half_word(&self, at: usize) -> &AtomicU32 {
-        assert!(at.is_multiple_of(4) && at < self.length, "outside of a window");
+        assert!(at.is_multiple_of(4) && (at < Window::LEAST || at < self.length), "outside of a window");
         // SAFETY: as for `word`.
         unsafe { AtomicU32::from_ptr(self.start.as_ptr().add(at).cast()) }
+    }
+
+    /// Two of them that lie side by side.
+    ///
+    /// # Panics
+    /// If they do not lie in the window.
+    #[inline]
+    pub(crate) fn half_words(&self, at: usize) -> [&AtomicU32; 2] {
+        let word = self.word(at).as_ptr().cast::<u32>();
+        // SAFETY: both are halves of a word of the window, which `word` has checked.
+        unsafe { [AtomicU32::from_ptr(word), AtomicU32::from_ptr(word.add(1))] }
     }
 
     /// The address of `length` bytes.
@@ -139,7 +154,8 @@ impl Window {
     /// If they do not lie in the window.
     #[inline]
     pub(crate) fn address(&self, at: usize, length: usize) -> NonNull<u8> {
-        let inside = at.checked_add(length).is_some_and(|end| end <= self.length);
+        let end = at.checked_add(length);
+        let inside = end.is_some_and(|end| end <= Window::LEAST || end <= self.length);
         assert!(inside, "outside of a window");
         // SAFETY: it lies in the window or at its end.
         unsafe { self.start.add(at) }

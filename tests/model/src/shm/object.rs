@@ -109,6 +109,10 @@ impl Object {
         self.segment.word(self.offset + at)
     }
 
+    pub(crate) fn half_words(&self, at: usize) -> [&AtomicU32; 2] {
+        [self.half_word(at), self.half_word(at + SITE_BEHIND)]
+    }
+
     pub(crate) fn half_word(&self, at: usize) -> &AtomicU32 {
         match at >= HEAD && self.shape.is_monitor() {
             true => self.segment.lower_half(self.offset + at),
