@@ -147,20 +147,14 @@ fn rounds_of(kind: Work) {
     let survivors = [(); 2].map(|()| Process::spawn(work, (stage.clone(), kind)).unwrap());
     let rounds = if is_long() { 300 } else { 15 };
     for _ in 0..rounds {
-        let before = stage.working.load(Ordering::Relaxed);
         let victim = Process::builder().daemon(true).spawn(work, (stage.clone(), kind)).unwrap();
-        // The others go on all the while.
-        let turns = 1 + random.below(200) as u32;
-        while stage.working.load(Ordering::Relaxed).wrapping_sub(before) < turns {
-            std::thread::yield_now();
-        }
+        work_goes_on(&stage, &survivors, 1 + random.below(200) as u32);
         victim.kill().unwrap();
         assert!(victim.join().is_err());
+        // Who has cleared an event sets it next, unless it dies before.
+        stage.event.set();
     }
-    let before = stage.working.load(Ordering::Relaxed);
-    while stage.working.load(Ordering::Relaxed).wrapping_sub(before) < 100 {
-        std::thread::yield_now();
-    }
+    work_goes_on(&stage, &survivors, 100);
     stage.stop.set();
     // Nobody is left at a barrier, or at an event that the other one has cleared.
     while survivors.iter().any(|survivor| survivor.is_alive()) {
@@ -174,6 +168,15 @@ fn rounds_of(kind: Work) {
     look_at(&stage);
     println!("{kind:?}: {rounds} kills, {:?}", start.elapsed());
     drop(recovered!(other));
+}
+
+/// Waits until so much more was done.
+fn work_goes_on(stage: &Stage, survivors: &[Process<u64>], turns: u32) {
+    let before = stage.working.load(Ordering::Relaxed);
+    while stage.working.load(Ordering::Relaxed).wrapping_sub(before) < turns {
+        assert!(survivors.iter().all(|survivor| survivor.is_alive()), "nobody but the victims dies");
+        std::thread::yield_now();
+    }
 }
 
 /// Everything is as it was at first.
