@@ -94,7 +94,9 @@ def start_64():
     return seconds
 
 
-def increment(count, start, times):
+def increment(place, count, start, times):
+    allowed = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {allowed[place % len(allowed)]})
     start.wait()
     begin = time.perf_counter()
     for _ in range(INCREMENTS):
@@ -106,7 +108,7 @@ def increment(count, start, times):
 def increments():
     count, start = multiprocessing.Value("q", 0), multiprocessing.Barrier(2)
     times = multiprocessing.SimpleQueue()
-    processes = [multiprocessing.Process(target=increment, args=(count, start, times)) for _ in range(2)]
+    processes = [multiprocessing.Process(target=increment, args=(place, count, start, times)) for place in range(2)]
     for process in processes:
         process.start()
     slower = max(times.get() for _ in processes)

@@ -197,7 +197,7 @@ pub(crate) const ROWS: [Row; 17] = [
         work: Work::Increments,
         key: "increments",
         name: "2 × 1,000,000 locked increments",
-        detail: "a `Value`, two processes; Python Value and its lock; limit: std Mutex, two threads",
+        detail: "a `Value`, two processes, each on a processor of its own; Python Value and its lock; limit: std Mutex, two threads",
         unit: Unit::Time,
         goal: Goal::TimesLimit(1.5),
         goal_pinned: None,

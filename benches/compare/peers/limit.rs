@@ -6,7 +6,7 @@ use std::sync::{Arc, Barrier, Mutex};
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
 
 use super::shared::{numbers, sum_of_squares};
-use super::{Side, median_of, p50_of_batches, rate, seconds, square};
+use super::{Side, median_of, p50_of_batches, pin_to, rate, seconds, square};
 use crate::answer::Answer;
 use crate::program::Program;
 use crate::work::{INCREMENTS, NUMBERS, PARTS, Work};
@@ -85,18 +85,22 @@ fn copy() -> Answer {
     rate(COPIED, || std::hint::black_box(&mut to).copy_from_slice(std::hint::black_box(&from)))
 }
 
-/// Two threads count under one lock.
+/// Two threads count under one lock, each on a processor of its own if there are two.
 fn increments() -> Answer {
     let (count, start) = (Mutex::new(0_u64), Barrier::new(2));
-    let work = || {
-        start.wait();
-        seconds(|| (0..INCREMENTS).for_each(|_| *count.lock().expect("no panic") += 1))
+    let (count, start) = (&count, &start);
+    let work = |place: usize| {
+        move || {
+            pin_to(place).expect("the right to choose a processor");
+            start.wait();
+            seconds(|| (0..INCREMENTS).for_each(|_| *count.lock().expect("no panic") += 1))
+        }
     };
-    let slower = std::thread::scope(|scope| {
-        let other = scope.spawn(work);
-        work().max(other.join().expect("the other thread"))
+    let times = std::thread::scope(|scope| {
+        [0, 1].map(|place| scope.spawn(work(place))).map(|thread| thread.join().expect("a time"))
     });
-    assert_eq!(count.into_inner().ok(), Some(u64::from(2 * INCREMENTS)));
+    let slower = times.into_iter().fold(0.0, f64::max);
+    assert_eq!(count.lock().map(|count| *count).ok(), Some(u64::from(2 * INCREMENTS)));
     Answer::Value(slower)
 }
 

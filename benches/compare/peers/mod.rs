@@ -41,7 +41,7 @@ pub(crate) fn die(_: i64) -> i64 {
 /// Answers until the input ends.
 pub(crate) fn serve(peer: Peer, placement: Placement) {
     if placement == Placement::Pinned {
-        pin().expect("the right to choose a processor");
+        pin_to(0).expect("the right to choose a processor");
     }
     match peer {
         Peer::Watertight => answer_all::<watertight::Watertight>(),
@@ -71,13 +71,14 @@ fn answer_all<S: Side>() {
     drop(held);
 }
 
-/// Binds this process, and all that it starts, to the first processor it may use.
-fn pin() -> nix::Result<()> {
+/// Binds the calling thread, and all that it starts, to one of the processors that it may use, counted from
+/// zero and around.
+fn pin_to(index: usize) -> nix::Result<()> {
     let this = Pid::from_raw(0);
     let allowed = sched_getaffinity(this)?;
-    let first = (0..CpuSet::count()).find(|cpu| allowed.is_set(*cpu).unwrap_or(false));
+    let allowed: Vec<_> = (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).unwrap_or(false)).collect();
     let mut one = CpuSet::new();
-    one.set(first.unwrap_or(0))?;
+    one.set(allowed.get(index % allowed.len().max(1)).copied().unwrap_or(0))?;
     sched_setaffinity(this, &one)
 }
 

@@ -3,7 +3,7 @@
 use watertight::sync::{Barrier, Chunk, Lock};
 use watertight::{Array, Pool, Process, Value};
 
-use super::{p50_of_batches, seconds};
+use super::{p50_of_batches, pin_to, seconds};
 use crate::answer::Answer;
 use crate::work::{INCREMENTS, NUMBERS, PARTS};
 
@@ -14,16 +14,18 @@ pub(super) enum Pass {
     Second,
 }
 
-/// Two processes count under one lock, from the moment at which both are ready.
+/// Two processes count under one lock, each on a processor of its own if there are two, from the moment at
+/// which both are ready.
 pub(super) fn increments() -> Answer {
     let (count, start) = (Value::new(0_u64).expect("memory"), Barrier::new(2).expect("memory"));
-    let spawn = |()| Process::spawn(increment, (count.clone(), start.clone())).expect("a process");
-    let times = [(); 2].map(spawn).map(|process| process.join().expect("a time"));
+    let spawn = |place| Process::spawn(increment, (place, count.clone(), start.clone())).expect("a process");
+    let times = [0, 1].map(spawn).map(|process| process.join().expect("a time"));
     assert_eq!(count.get().ok(), Some(u64::from(2 * INCREMENTS)));
     Answer::Value(times.into_iter().fold(0.0, f64::max))
 }
 
-fn increment(count: Value<u64>, start: Barrier) -> f64 {
+fn increment(place: usize, count: Value<u64>, start: Barrier) -> f64 {
+    pin_to(place).expect("the right to choose a processor");
     start.wait().expect("the other one");
     seconds(|| (0..INCREMENTS).for_each(|_| *count.lock().expect("nobody dies") += 1))
 }
