@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use common::{Gate, note, notes, stop_at, until};
 use watertight::{Bytes, Encoding, Pool, Signal, TaskErrorKind, task};
 
-const MOMENT: Duration = Duration::from_millis(50);
+/// Longer than a short task is kept waiting on a busy machine.
+const MOMENT: Duration = Duration::from_millis(500);
 const FOR_EVER: Duration = Duration::from_secs(3600);
 
 fn hang_on_3(x: i64) -> i64 {
@@ -40,7 +41,7 @@ fn a_task_that_hangs_is_timed_out_and_costs_itself_alone() {
                 Ok(value) => assert_eq!(*value, index as i64),
                 Err(error) => {
                     assert!(index == 3 && error.is_timeout(), "{error}");
-                    assert!(error.to_string().contains("timed out (50.0 ms allowed)"), "{error}");
+                    assert!(error.to_string().contains("timed out (0.5 s allowed)"), "{error}");
                     assert!(error.elapsed().unwrap() >= MOMENT);
                 }
             }

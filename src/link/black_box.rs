@@ -48,6 +48,11 @@ impl<'a> BlackBox<'a> {
         self.words[STARTED].store(now, Ordering::Release);
     }
 
+    /// Worker: the task's result is committed, and the next one has not started.
+    pub(crate) fn end_task(self) {
+        self.words[STARTED].store(0, Ordering::Release);
+    }
+
     /// Host: when the running task started, by the worker's word.
     pub(crate) fn started(self) -> u64 {
         self.words[STARTED].load(Ordering::Acquire)
@@ -146,6 +151,17 @@ mod tests {
         let told = note.fatal_panic().unwrap();
         assert!(told.location == panic.location && panic.message.starts_with(&told.message));
         assert!(told.message.len() > 1000);
+    }
+
+    #[test]
+    fn between_two_tasks_none_is_running() {
+        let words = words();
+        let note = BlackBox::new(&words);
+        assert_eq!(note.elapsed(9), None);
+        note.start_task(4);
+        assert_eq!(note.elapsed(9), Some(Duration::from_nanos(5)));
+        note.end_task();
+        assert_eq!(note.elapsed(9), None);
     }
 
     #[test]

@@ -144,7 +144,17 @@ impl Worker {
         self.parts.clear();
         let kind = self.call(end);
         words.end();
-        end.respond(number, kind, &mut self.result, &mut self.parts, None)
+        end.respond(number, kind, &mut self.result, &mut self.parts, None)?;
+        self.end_of_time(lane);
+        Ok(())
+    }
+
+    /// The time of the next task begins when it is noted down, not when it is claimed.
+    #[inline]
+    fn end_of_time(&self, lane: &Lane) {
+        if self.frame.timed {
+            lane.black_box().end_task();
+        }
     }
 
     #[inline]
@@ -177,7 +187,9 @@ impl Worker {
         }
         end_of_task();
         let measure = if self.terms.measured { Some(measure(start)) } else { None };
-        end.respond(number, kind, &mut self.result, &mut self.parts, measure)
+        end.respond(number, kind, &mut self.result, &mut self.parts, measure)?;
+        self.end_of_time(lane);
+        Ok(())
     }
 
     #[inline]

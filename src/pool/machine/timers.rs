@@ -96,16 +96,16 @@ impl Machine {
         let worker = &mut self.workers[slot];
         let Some(front) = worker.spans.front() else { return self.began_nothing(slot, item, now, actions) };
         let Some(limit) = self.batches.get(&front.key).and_then(|open| open.batch.timeout) else { return };
-        match running_for.filter(|ran| *ran < limit && !worker.extended) {
-            // It began later than it was given. Only once: nobody has to believe a worker twice.
-            Some(ran) => {
-                worker.extended = true;
-                worker.since = now.checked_sub(ran).unwrap_or(now).max(worker.since);
-                let at = after(worker.since, limit);
-                self.wake_by(at);
-            }
-            None => self.condemn(slot, Verdict::TimedOut(limit), now, actions),
+        // Who has claimed it and not begun was interrupted between the two.
+        let ran = running_for.unwrap_or_default();
+        // Only once: nobody has to believe a worker twice.
+        if ran >= limit || std::mem::replace(&mut worker.extended, true) {
+            return self.condemn(slot, Verdict::TimedOut(limit), now, actions);
         }
+        // It began later than it was given.
+        worker.since = now.checked_sub(ran).unwrap_or(now).max(worker.since);
+        let at = after(worker.since, limit);
+        self.wake_by(at);
     }
 
     /// Its items are in the queue again, and it may have the next one. It may be starting, or be stopped.

@@ -74,8 +74,9 @@ impl Bench {
         self.tell(Event::Failed { slot, retriable: true })
     }
 
+    /// What is left has begun long ago.
     pub(super) fn took_back(&mut self, slot: Slot, count: u32) -> Vec<Action> {
-        self.tell(Event::TookBack { slot, count, running_for: None })
+        self.tell(Event::TookBack { slot, count, running_for: Some(Duration::MAX) })
     }
 
     /// The worker crashes in its first task.

@@ -153,6 +153,18 @@ fn a_task_that_began_later_than_it_was_given_has_its_whole_time() {
 }
 
 #[test]
+fn a_task_that_was_claimed_and_not_begun_has_its_whole_time() {
+    let mut bench = Bench::new(config(1));
+    bench.submit(timed(1, 1, SECOND));
+    bench.tick();
+    let claimed = Event::TookBack { slot: 0, count: 0, running_for: None };
+    assert_eq!(bench.tell(claimed.clone()), []);
+    assert_eq!(bench.machine.wake_at(), Some(bench.now + SECOND));
+    bench.tick();
+    assert_eq!(bench.tell(claimed), [Action::AskToStop { slot: 0 }], "a worker is believed once");
+}
+
+#[test]
 fn a_task_that_was_not_begun_in_time_has_not_timed_out() {
     let mut bench = Bench::new(config(2));
     bench.submit(timed(1, 1, SECOND / 2));
