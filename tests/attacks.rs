@@ -139,7 +139,7 @@ fn a_task_whose_workers_deny_it_and_that_they_were_ready_is_ended_and_no_other()
 
 #[watertight::test]
 fn a_task_that_is_denied_and_hangs_has_timed_out() {
-    let pool = Pool::builder().workers(1).timeout(Duration::from_millis(100)).start().unwrap();
+    let pool = Pool::builder().workers(1).timeout(Duration::from_millis(500)).start().unwrap();
     let denied = |hangs: bool| {
         if hangs {
             deny(lane());

@@ -6,59 +6,41 @@
 mod bells;
 mod duty;
 mod end;
+mod epoch;
+mod jobs;
 mod reading;
 mod room;
 mod telling;
 #[cfg(test)]
 mod test;
+mod workers;
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::Thread;
 use std::time::Instant;
 
 use rustc_hash::FxHashMap;
 
-use crate::link::frame::{DownHead, DownKind};
 use crate::link::lane::Lane;
-use crate::link::ring::Breach;
 use crate::sync::counters::{Count, Counters};
-use crate::sys::clock::monotonic_nanos;
 use crate::sys::limits::Limits;
-use crate::task::context::Progress;
-use crate::task::error::{TaskContext, TaskError, TaskErrorKind};
 
-use super::batch::{Batch, Name};
-use super::job::{Completion, Job, Mailbox};
-use super::machine::{self, Action, BatchKey, Event, JobKey, Machine, Slot, Span};
+use super::batch::Batch;
+use super::job::Job;
+use super::machine::{Action, BatchKey, Event, JobKey, Machine, Slot};
 use super::reader::Poller;
-use super::worker::{Armed, WorkerProcess};
+use super::worker::WorkerProcess;
+use epoch::Epoch;
 use telling::Told;
 
 pub(super) use duty::Duty;
 pub(super) use end::Ending;
+pub(super) use epoch::PassingEpoch;
 pub(super) use room::Room;
 
 /// Called under the pool's lock, so it must be quick.
 pub(super) type OnBreak = Box<dyn FnOnce(&str) + Send>;
-
-/// Moves whenever a job has news.
-#[derive(Clone, Default)]
-struct Epoch(Arc<AtomicU64>);
-
-/// An epoch that was seen.
-pub(super) struct PassingEpoch {
-    epoch: Epoch,
-    seen: u64,
-}
-
-impl PassingEpoch {
-    pub(super) fn has_passed(&self) -> bool {
-        self.epoch.0.load(Ordering::Acquire) != self.seen
-    }
-}
 
 /// Behind the lock.
 pub(super) struct State {
@@ -153,104 +135,6 @@ impl State {
         }
     }
 
-    fn key(&mut self) -> u64 {
-        self.last_key += 1;
-        self.last_key
-    }
-
-    /// Opens a submission.
-    pub(super) fn open(&mut self, task: Name) -> JobKey {
-        let key = self.key();
-        self.jobs.insert(key, Job::new(task));
-        key
-    }
-
-    /// Nothing more will be submitted to it.
-    pub(super) fn seal(&mut self, key: JobKey) {
-        if let Some(job) = self.jobs.get_mut(&key) {
-            job.sealed = true;
-        }
-        self.tell(key);
-    }
-
-    /// Nobody wants what still comes of it.
-    pub(super) fn detach(&mut self, key: JobKey) {
-        if let Some(job) = self.jobs.get_mut(&key) {
-            if job.completion.is_some() {
-                return;
-            }
-            job.detached = true;
-            job.mailbox.clear();
-            if job.outstanding == 0 {
-                self.jobs.remove(&key);
-            }
-        }
-    }
-
-    /// What has come of a job, once all has; the job is gone then.
-    pub(super) fn take_complete(&mut self, key: JobKey) -> Option<Mailbox> {
-        let complete = self.ended || self.jobs.get(&key).is_none_or(Job::is_complete);
-        complete.then(|| self.jobs.remove(&key).map(|job| job.mailbox).unwrap_or_default())
-    }
-
-    /// Has `completion` called when all of a job has come.
-    pub(super) fn complete_with(&mut self, key: JobKey, completion: Completion) {
-        if let Some(job) = self.jobs.get_mut(&key) {
-            job.completion = Some(completion);
-        }
-        self.tell(key);
-    }
-
-    /// How far a job's running task is.
-    pub(super) fn progress(&self, key: JobKey) -> Option<Progress> {
-        let slot = (0..self.workers.len()).find(|&slot| {
-            let front = self.machine.front(slot).and_then(|span| self.batches.get(&span.key));
-            front.is_some_and(|batch| batch.job == key)
-        })?;
-        Some(self.workers[slot].as_ref()?.lane.lane().black_box().progress())
-    }
-
-    /// The pool is gone: whoever waits looks again.
-    pub(super) fn wake_everybody(&mut self) {
-        self.jobs.values_mut().for_each(|job| {
-            job.sleepers.drain(..).for_each(|thread| thread.unpark());
-            job.waker.take().into_iter().for_each(std::task::Waker::wake);
-        });
-        self.followers.drain(..).for_each(|thread| thread.unpark());
-        self.hungry.drain(..).for_each(|(thread, _)| thread.unpark());
-        self.pass_epoch();
-    }
-
-    /// Submits a batch.
-    pub(super) fn submit(&mut self, batch: Batch) {
-        let key = self.key();
-        let count = batch.count();
-        if let Some(job) = self.jobs.get_mut(&batch.job) {
-            job.outstanding += u64::from(count);
-        }
-        self.pending += u64::from(count);
-        let described = machine::Batch {
-            job: batch.job,
-            count,
-            bytes: batch.bytes(),
-            attempts: batch.options.attempts,
-            timeout: batch.options.timeout,
-            chunk: batch.options.chunk,
-        };
-        self.batches.insert(key, batch);
-        self.run(Event::Submit { key, batch: described });
-    }
-
-    /// A task that could not even be encoded takes its place in the submission all the same.
-    pub(super) fn reject(&mut self, key: JobKey, index: u64, kind: TaskErrorKind) {
-        self.counters.add(Count::Failed, 1);
-        if let Some(job) = self.jobs.get_mut(&key) {
-            let context = TaskContext::not_started(&job.task, Some(index));
-            job.mailbox.push_error(index, TaskError::new(kind, context), None);
-        }
-        self.tell(key);
-    }
-
     /// Tells the machine what happened and does what it says, until it has nothing more to say.
     pub(super) fn run(&mut self, event: Event) {
         let now = Instant::now();
@@ -316,110 +200,8 @@ impl State {
         }
     }
 
-    fn send(&mut self, slot: Slot, span: &Span) -> Result<(), Breach> {
-        // A worker that is about to be started gets everything then.
-        let (Some(batch), Some(worker)) =
-            (self.batches.get(&span.key), self.workers.get_mut(slot).and_then(Option::as_mut))
-        else {
-            return Ok(());
-        };
-        worker.share(&batch.shared)?;
-        let timeout = batch.options.timeout.map_or(0, |timeout| timeout.as_nanos().max(1) as u64);
-        let chunk = batch.options.chunk.unwrap_or(u32::MAX);
-        let mut head = DownHead {
-            kind: DownKind::Tasks,
-            coding: batch.function.coding,
-            parts: batch.parts.len() as u8,
-            count: 0,
-            first: 0,
-            line: 0,
-            function: batch.function.number,
-            timeout,
-        };
-        let mut start = span.items.start;
-        while start < span.items.end {
-            let end = span.items.end.min(start.saturating_add(chunk));
-            head.count = end - start;
-            let (line, keep) = batch.line(start..end);
-            worker.lane.send(head, line, &batch.parts, keep)?;
-            start = end;
-        }
-        worker.lane.publish()?;
-        self.woke |= worker.lane.take_woke();
-        if !self.poller.is_reading() {
-            let late = worker.arm() == Some(Armed::HalfWay);
-            // What came before the bell was armed is read before the lock is given up.
-            self.must_read |= worker.may_have_missed();
-            if late {
-                self.expect_late();
-            }
-        }
-        Ok(())
-    }
-
-    /// A worker was started: sends it what the machine has given it meanwhile.
-    pub(super) fn install(&mut self, slot: Slot, mut worker: WorkerProcess) {
-        // Who measures wants to know of every result where it comes from.
-        worker.awaits_pid = self.measured && worker.commands.thread().is_none();
-        self.workers[slot] = Some(worker);
-        self.renew_lanes();
-        // Its initializer's result must ring too.
-        if !self.poller.is_reading()
-            && let Some(worker) = self.workers[slot].as_mut()
-        {
-            worker.arm();
-            self.must_read |= worker.may_have_missed();
-        }
-        let spans: Vec<Span> = self.machine.spans(slot).iter().cloned().collect();
-        for span in spans {
-            if let Err(breach) = self.send(slot, &span) {
-                let doomed = self.breached(slot, breach);
-                return self.run(doomed);
-            }
-        }
-    }
-
-    fn take_back(&mut self, slot: Slot) -> Event {
-        let worker = self.workers.get_mut(slot).and_then(Option::as_mut);
-        let Some(worker) = worker else {
-            // Nothing was sent yet.
-            let count = self.machine.spans(slot).iter().map(Span::len).sum();
-            return Event::TookBack { slot, count, running_for: None };
-        };
-        match worker.lane.take_back() {
-            Ok(count) => {
-                let running_for = worker.lane.lane().black_box().elapsed(monotonic_nanos());
-                Event::TookBack { slot, count, running_for }
-            }
-            Err(breach) => self.breached(slot, breach),
-        }
-    }
-
     /// The present state of the jobs, to be compared later without the lock.
     pub(super) fn epoch(&self) -> PassingEpoch {
-        PassingEpoch { seen: self.epoch.0.load(Ordering::Acquire), epoch: self.epoch.clone() }
-    }
-
-    /// After a worker came or went, or what it says is not read any more.
-    pub(super) fn renew_lanes(&mut self) {
-        let read = self.workers.iter().flatten().filter(|worker| worker.is_read());
-        self.lanes = read.map(|worker| Arc::clone(worker.lane.lane())).collect();
-    }
-
-    /// The keeper has told the pid of a worker.
-    pub(super) fn name(&mut self, slot: Slot, pid: u32, process: Option<OwnedFd>) {
-        let Some(worker) = self.workers[slot].as_mut() else { return };
-        worker.pid = pid;
-        worker.process = process;
-        tracing::debug!(pid, slot, after = ?worker.started.elapsed(), "worker started");
-        if std::mem::take(&mut worker.awaits_pid) {
-            self.renew_lanes();
-            self.drain(slot);
-        }
-    }
-
-    /// The slot of the worker with this number.
-    pub(super) fn slot_of(&self, id: u32) -> Option<Slot> {
-        self.workers.iter().position(|worker| worker.as_ref().is_some_and(|worker| worker.id == id))
+        self.epoch.present()
     }
 }

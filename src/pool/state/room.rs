@@ -1,6 +1,5 @@
 //! Who waits for room to submit more.
 
-use std::sync::atomic::Ordering;
 use std::thread::Thread;
 
 use crate::pool::machine::JobKey;
@@ -68,7 +67,7 @@ impl State {
 
     /// Something has happened that a thread which waits may want to know.
     pub(super) fn pass_epoch(&mut self) {
-        self.epoch.0.fetch_add(1, Ordering::Release);
+        self.epoch.pass();
         self.has_told = true;
     }
 }
