@@ -18,7 +18,7 @@ const STATUS_HELP: &str = "\
 Exit codes: 0 all is well, 1 something that should run does not, 2 usage, 4 no supervisor runs this file.";
 
 const WAIT_HELP: &str = "\
-Exit codes: 0 it has come to be, 1 it cannot be asked, 4 no supervisor runs this file, 7 not in time.";
+Exit codes: 0 it has come to be, 1 it cannot be asked, or has failed for good, 4 no supervisor runs this file, 7 not in time.";
 
 #[derive(Debug, Args)]
 pub(super) struct UpArguments {

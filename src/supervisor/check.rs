@@ -245,7 +245,8 @@ fn wrong_readiness(readiness: &Readiness) -> Option<&'static str> {
     }
 }
 
-fn no_such<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> String {
+/// What is said of a name that nothing has.
+pub(super) fn no_such<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> String {
     match nearest(name, names) {
         Some(near) => format!("nothing is named `{name}`; did you mean `{near}`?"),
         None => format!("nothing is named `{name}`"),

@@ -175,6 +175,34 @@ fn a_wait_ends_when_it_has_come_to_be() {
 }
 
 #[test]
+fn nobody_waits_for_what_has_failed_for_good() {
+    let script = "until test -e @/go; do sleep 0.01; done; exit 3";
+    let bad = format!("restart = \"temporary\"\ncommand = [\"sh\", \"-c\", \"{script}\"]\n");
+    let mut up = Up::start(&format!("{NAP}[program.bad]\nready = {{ line = \"never\" }}\n{bad}"));
+    socket(&mut up);
+    let mut waiting = crate::watertight(up.folder.path(), &["wait", "nap", "bad"]).spawn().unwrap();
+    std::fs::write(up.path("go"), "").unwrap();
+    assert_eq!(waiting.wait().unwrap().code(), Some(1));
+    let again = up.run(&["wait", "bad", "nap"]);
+    assert_eq!((again.code, &*again.stderr), (Some(1), "watertight: `bad` has failed for good\n"));
+    assert_eq!(up.run(&["wait", "--stopped", "bad"]).code, Some(0));
+}
+
+#[test]
+fn what_has_no_copies_is_not_scaled_and_said_to_be_there() {
+    let mut up = Up::start(NAP);
+    socket(&mut up);
+    let said = |words: &[&str]| up.run(words).stderr;
+    assert_eq!(said(&["scale", "naps", "2"]), "watertight: nothing is named `naps`; did you mean `nap`?\n");
+    assert_eq!(said(&["scale", "entirely", "2"]), "watertight: nothing is named `entirely`\n");
+    assert_eq!(up.run(&["scale", "nap", "2"]).code, Some(0));
+    assert_eq!(
+        said(&["scale", "nap.2", "3"]),
+        "watertight: `nap.2` cannot be scaled: only programs have copies\n"
+    );
+}
+
+#[test]
 fn a_changed_dependency_restarts_nothing_and_holds_from_then_on() {
     let script = |name: &str| {
         format!(

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
+use crate::supervisor::check::no_such;
 use crate::supervisor::control::protocol::{Answer, Request, Until};
 use crate::supervisor::control::{Client, Heard, Listener};
 use crate::supervisor::logs::Stream;
@@ -179,9 +180,7 @@ impl Driver {
 
     fn unknown(&self, name: &str) -> String {
         let known: Vec<String> = self.machine.units().map(|(_, unit)| unit.name.to_string()).collect();
-        let nearest = known.iter().min_by_key(|known| strsim::damerau_levenshtein(known, name));
-        let hint = nearest.map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`?"));
-        format!("nothing is called `{name}`{hint}")
+        no_such(name, known.iter().map(String::as_str))
     }
 
     fn tell_status(&mut self, names: &[String], asker: &Asker) -> Result<(), String> {
@@ -224,7 +223,8 @@ impl Driver {
 
     fn scale(&mut self, name: &str, replicas: u32) -> Result<(), String> {
         if !self.machine.specification().programs.iter().any(|program| program.name == name) {
-            return Err(self.unknown(name));
+            self.units_of(&[name.to_owned()])?;
+            return Err(format!("`{name}` cannot be scaled: only programs have copies"));
         }
         let actions = self.machine.scale(name, replicas, Instant::now());
         self.act(actions);
@@ -247,15 +247,26 @@ impl Driver {
         self.answer_waiting();
     }
 
-    /// Answers those whose units are so far.
+    /// Answers those whose units are so far, or will not come so far by themselves.
     pub(super) fn answer_waiting(&mut self) {
         let all = std::mem::take(&mut self.waiting);
-        let (over, left) = all.into_iter().partition(|waiting| self.is_over(waiting));
-        self.waiting = left;
-        let over: Vec<Waiting> = over;
-        for waiting in over {
-            self.end(&waiting.asker, &Answer::done());
+        for waiting in all {
+            match self.verdict_on(&waiting) {
+                None => self.waiting.push(waiting),
+                Some(Ok(())) => self.end(&waiting.asker, &Answer::done()),
+                Some(Err(text)) => self.end(&waiting.asker, &Answer::error(text)),
+            }
         }
+    }
+
+    fn verdict_on(&self, waiting: &Waiting) -> Option<Result<(), String>> {
+        let failed = |unit: &&UnitId| self.state_of(**unit) == State::Failed;
+        if waiting.until == Until::Ready
+            && let Some(unit) = waiting.units.iter().find(failed)
+        {
+            return Some(Err(format!("`{}` has failed for good", self.machine.unit(*unit).label())));
+        }
+        self.is_over(waiting).then_some(Ok(()))
     }
 
     fn is_over(&self, waiting: &Waiting) -> bool {
