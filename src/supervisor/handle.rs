@@ -29,10 +29,8 @@ use super::status::{SupervisorEvent, UnitStatus};
 ///
 /// fn main() -> watertight::Result<()> {
 ///     watertight::init();
-///     let program = Program::new("nap", vec!["sleep".into(), "1000".into()]);
-///     let mut tree = Specification::default();
-///     tree.order.push(program.name.clone());
-///     tree.programs.push(program);
+///     let programs = vec![Program::new("nap", vec!["sleep".into(), "1000".into()])];
+///     let tree = Specification { programs, ..Specification::default() };
 ///     let supervisor = Supervisor::start(tree)?;
 ///     supervisor.wait_until_ready(&["nap"])?;
 ///     assert!(supervisor.status()?[0].pid.is_some());
@@ -196,7 +194,7 @@ impl Supervisor {
         self.remote.ask(Request::Start { names: owned(names) }).map(drop)
     }
 
-    /// Stops programs, and waits until they have.
+    /// Stops programs, and waits until they have; no names mean all.
     ///
     /// # Errors
     /// If nothing is called so, or the supervisor has ended.
@@ -204,7 +202,7 @@ impl Supervisor {
         self.remote.ask(Request::Stop { names: owned(names) }).map(drop)
     }
 
-    /// Stops and starts programs; `rolling`: one copy after another, each ready before the next.
+    /// Stops and starts programs, all without any name; `rolling`: one copy after another, each ready before the next.
     ///
     /// # Errors
     /// If nothing is called so, or the supervisor has ended.
@@ -229,7 +227,7 @@ impl Supervisor {
     /// Waits until programs run and are ready, or have finished with success.
     ///
     /// # Errors
-    /// If nothing is called so, or the supervisor ends before.
+    /// If nothing is called so, one of them has failed for good, or the supervisor ends before.
     pub fn wait_until_ready(&self, names: &[&str]) -> Result<()> {
         self.remote.ask(Request::Wait { names: owned(names), until: Until::Ready }).map(drop)
     }

@@ -72,6 +72,7 @@ fn blueprints(specification: &Specification) -> Vec<Blueprint> {
 impl Machine {
     /// The tree of a specification, in which nothing runs. `random` seeds the jitter.
     pub(crate) fn new(specification: Specification, random: u64) -> Machine {
+        let specification = specification.in_order();
         let mut machine = Machine {
             units: Vec::new(),
             groups: groups(&specification),
@@ -156,7 +157,7 @@ impl Machine {
     /// Takes another specification: what is new is started, what is gone is stopped, what changed is restarted, and
     /// the rest is left alone.
     pub(crate) fn reload(&mut self, specification: Specification, now: Instant) -> Vec<Action> {
-        let old = std::mem::replace(&mut self.specification, specification);
+        let old = std::mem::replace(&mut self.specification, specification.in_order());
         let windows: Vec<(String, Window)> =
             self.groups.drain(..).map(|group| (group.name, group.window)).collect();
         self.groups = groups(&self.specification);

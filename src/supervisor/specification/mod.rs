@@ -24,8 +24,21 @@ pub struct Specification {
     /// In the order of the file.
     pub groups: Vec<Group>,
     /// All names, in the order of the file: programs, pools and groups together. It is the order of start,
-    /// as far as dependencies leave it open, and what `rest_for_one` means by "after".
+    /// as far as dependencies leave it open, and what `rest_for_one` means by "after". Names that are left out come
+    /// last, as the lists have them.
     pub order: Vec<String>,
+}
+
+impl Specification {
+    /// With all names in the order.
+    pub(super) fn in_order(mut self) -> Specification {
+        let programs = self.programs.iter().map(|program| &program.name);
+        let pools = self.pools.iter().map(|pool| &pool.name);
+        let all = programs.chain(pools).chain(self.groups.iter().map(|group| &group.name));
+        let missing: Vec<String> = all.filter(|name| !self.order.contains(name)).cloned().collect();
+        self.order.extend(missing);
+        self
+    }
 }
 
 /// How a group treats its children.
@@ -292,7 +305,7 @@ pub struct ProgramLimits {
 /// Where a program's stdout and stderr go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogOptions {
-    /// Into this file; else to the terminal.
+    /// Into this file; else to the terminal, if `watertight up` supervises it, and nowhere from within a program.
     pub file: Option<PathBuf>,
     /// The size in bytes at which a file is put aside and a new one begun.
     pub max_size: u64,

@@ -148,3 +148,15 @@ fn significant_children_end_the_tree_as_the_rule_says() {
         assert_eq!(world.machine.outcome().is_some(), rule == AutoShutdown::AllSignificant);
     }
 }
+
+#[test]
+fn what_no_order_names_comes_last_and_belongs_to_the_tree() {
+    let mut tree = specification(vec![program("one"), program("two"), program("three")]);
+    tree.order = vec!["three".into()];
+    tree.root.strategy = Strategy::OneForAll;
+    let mut world = World::new(tree);
+    world.start_all();
+    assert_eq!(world.running(), ["three", "one", "two"]);
+    world.end("one", End::Failure);
+    assert_eq!(world.signalled(), terms(&["two", "three"]));
+}
