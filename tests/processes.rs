@@ -343,3 +343,23 @@ fn join_waits_for_the_exit_and_a_kill_in_it_costs_no_value() {
     assert_eq!(process.join().unwrap(), 9);
     drop(held);
 }
+
+#[watertight::test]
+fn what_a_process_wrote_is_there_if_it_was_captured() {
+    let shout = || {
+        println!("hello");
+        (0..10_000).for_each(|number| eprintln!("line {number}"));
+        std::process::exit(3);
+    };
+    let builder = Process::builder().stdout(Stdio::Capture).stderr(Stdio::Capture);
+    let process: Process<()> = builder.spawn(shout, ()).unwrap();
+    let handle = process.handle();
+    let error = process.join().unwrap_err();
+    assert_eq!(handle.stdout().as_deref(), Some(&b"hello\n"[..]));
+    let whole: String = (0..10_000).map(|number| format!("line {number}\n")).collect();
+    assert_eq!(handle.stderr(), Some(whole.clone().into_bytes()));
+    let shown = error.stderr().unwrap();
+    assert!(whole.ends_with(shown) && shown.starts_with("line ") && shown.len() <= 8192, "{}", shown.len());
+    let silent = Process::spawn(|| (), ()).unwrap();
+    assert_eq!((silent.stdout(), silent.stderr()), (None, None));
+}

@@ -71,20 +71,24 @@ impl ProcessBuilder {
         self
     }
 
-    /// Where its stdout goes; where this program's goes by default.
+    /// Where its stdout goes; where this program's goes by default. [`ProcessHandle::stdout`](super::ProcessHandle::stdout)
+    /// gives what was captured.
     pub fn stdout(mut self, stdio: impl Into<Stdio>) -> Self {
         self.options.stdout = stdio.into();
         self
     }
 
     /// Where its stderr goes; where this program's goes by default. If it is captured, errors show its last
-    /// lines.
+    /// lines, and [`ProcessHandle::stderr`](super::ProcessHandle::stderr) gives it all.
     pub fn stderr(mut self, stdio: impl Into<Stdio>) -> Self {
         self.options.stderr = stdio.into();
         self
     }
 
     /// The most private memory it may use, in bytes: heap, not stacks or shared arrays (`RLIMIT_DATA`).
+    ///
+    /// A failed allocation is told on stderr and ends in SIGABRT, so the error names the limit only if stderr is
+    /// captured.
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.options.limits.memory = Some(bytes);
         self

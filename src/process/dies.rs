@@ -108,6 +108,9 @@ where
 ///
 /// The first argument is a [`Signal`](crate::Signal) or a [`Dies`](crate::Dies).
 ///
+/// # Panics
+/// If the code returns, dies otherwise, or has done neither after 20 seconds.
+///
 /// ```
 /// use watertight::{Dies, Signal, assert_dies};
 ///

@@ -228,6 +228,21 @@ impl ProcessHandle {
         self.0.process.as_fd()
     }
 
+    /// What it has written to stdout so far, up to 16 MiB, if the builder had that captured. While another thread
+    /// joins the process, this waits for that.
+    pub fn stdout(&self) -> Option<Vec<u8>> {
+        let mut child = self.0.lock();
+        child.advance();
+        child.stdout.as_ref().map(|captured| captured.bytes().to_vec())
+    }
+
+    /// As [`stdout`](ProcessHandle::stdout), of stderr.
+    pub fn stderr(&self) -> Option<Vec<u8>> {
+        let mut child = self.0.lock();
+        child.advance();
+        child.stderr.as_ref().map(|captured| captured.bytes().to_vec())
+    }
+
     /// Asks it to end, by SIGTERM. Nothing happens if it has ended.
     ///
     /// # Errors

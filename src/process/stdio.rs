@@ -38,6 +38,9 @@ impl From<OwnedFd> for Stdio {
 /// The most that is captured of one stream.
 const MOST_CAPTURED: usize = 16 << 20;
 
+/// Bytes of stderr that an error shows.
+const SHOWN: usize = 8 * 1024;
+
 /// One of the two output streams, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stream {
@@ -156,6 +159,15 @@ impl Capture {
             Keep::Last => last_lines(&self.bytes, self.most),
         };
         String::from_utf8_lossy(bytes).into_owned()
+    }
+
+    /// The last whole lines of it, as errors show them.
+    pub(crate) fn last_lines(&self) -> String {
+        String::from_utf8_lossy(last_lines(&self.bytes, SHOWN)).into_owned()
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     pub(crate) fn into_bytes(self) -> Vec<u8> {

@@ -155,7 +155,7 @@ impl Child {
             attempts: 1,
             elapsed: Some(Duration::from_nanos(monotonic_nanos().saturating_sub(self.started))),
             usage,
-            stderr: self.stderr.as_ref().map(Capture::text).ok_or(Absent::NotCaptured),
+            stderr: self.stderr.as_ref().map(Capture::last_lines).ok_or(Absent::NotCaptured),
             ..TaskContext::not_started(&self.task, None)
         };
         TaskError::new(kind, context)
