@@ -148,7 +148,8 @@ impl Error {
         matches!(*self.0, Kind::Keeper { .. } | Kind::Broken(_))
     }
 
-    /// Whether an option has a value that it cannot have.
+    /// Whether something was asked that cannot be: an option with a value that it cannot have, a `join` of a pool
+    /// that is open, a name that a supervisor does not know.
     pub fn is_option(&self) -> bool {
         matches!(*self.0, Kind::Option(_))
     }
@@ -163,7 +164,8 @@ impl Error {
         matches!(*self.0, Kind::Closed)
     }
 
-    /// Whether a shared object could not be made or opened: /dev/shm is full, or the object is gone.
+    /// Whether a shared object could not be made, opened or used as asked: /dev/shm is full, the object is gone, or
+    /// what should go into it does not fit.
     pub fn is_shared_memory(&self) -> bool {
         matches!(*self.0, Kind::Shared(_))
     }

@@ -29,6 +29,9 @@
 //!   memory and CPU limits, an initializer.
 //! - [`Pool::threads`] is the same front over threads, to compare or to switch.
 //! - [`Process`] runs one function in a process of its own.
+//! - [`Value`], [`Array`] and the locks of [`sync`] live in shared memory and outlive their holders; [`SharedMemory`] is
+//!   the bare bytes.
+//! - [`supervisor::Supervisor`] keeps programs, functions and pools alive by policy, as `watertight up` does.
 //! - [`#[watertight::test]`](macro@test), [`assert_dies!`] and [`isolate`] are for tests whose code may die.
 //!
 //! # Tasks
@@ -49,9 +52,11 @@
 //! # What runs where
 //!
 //! Beside this program and its workers there is a *keeper*: the worker executable, started once, which forks
-//! the workers, reaps them, and ends everything should this program die. The crate starts one thread per pool
-//! (and one more for completion callbacks, if there are any), installs no signal handler, reaps no child but
-//! the keeper, and prints nothing. Events go to [`tracing`](https://docs.rs/tracing).
+//! the workers, reaps them, and ends everything should this program die. It was started anew, so what `main` has set
+//! in statics is not there in workers: an [initializer](PoolBuilder::initializer) sets it there. The crate starts one
+//! thread per pool (and one more for completion callbacks, if there are any), one for all shared objects as soon as a
+//! lock is waited for, and those of a supervisor; it installs no signal handler, reaps no child but the keeper, and
+//! prints nothing. Events go to [`tracing`](https://docs.rs/tracing).
 //!
 //! Forking *this* program while a pool is open is not supported: parent and child would share its sockets.
 //! Spawning other programs is.
@@ -109,6 +114,7 @@ pub use crate::task::registry::{Parameter, TaskDescription};
 pub use crate::task::remote_error::RemoteError;
 pub use crate::task::shared::Shared;
 pub use bytemuck;
+pub use ipc_channel;
 pub use watertight_macros::{main, task, test};
 
 /// What a worker has besides its tasks.

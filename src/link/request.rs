@@ -95,7 +95,8 @@ pub(crate) const MARK: &str = "WATERTIGHT_MARK";
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum StartMethod {
-    /// The keeper forks: a tenth of a millisecond, and the workers share its untouched memory.
+    /// The keeper forks: a tenth of a millisecond, and the workers share its untouched memory. The keeper, not this
+    /// program: unlike Python's `fork`, nothing that this program has set since its start is there.
     #[default]
     Fork,
     /// The keeper executes the file anew: slower, with an address space of its own. Chosen by itself where

@@ -18,6 +18,8 @@ use super::name;
 /// process writes at the same time may be seen in part. For more use [`Value`](crate::Value) and
 /// [`Array`](crate::Array).
 ///
+/// The name is this library's: the file is `/dev/shm/watertight-named-NAME`, for programs in other languages.
+///
 /// A handle travels to workers as its name, and does not keep the memory alive on its way.
 ///
 /// ```

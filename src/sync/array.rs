@@ -148,6 +148,8 @@ impl<T: Pod> Array<T> {
 
     /// Divides it into `parts` parts of nearly the same length, to be read.
     ///
+    /// `parts` is how many, not how long, as it is in `slice::chunks`.
+    ///
     /// Parts are handles; a part's elements are reached with its lock held, by one process at a time, and
     /// while no part is held, the whole array can be locked. Dividing an array into another number of parts
     /// makes the earlier parts stale.

@@ -24,7 +24,8 @@ use super::shared::Shared;
 /// an argument, a field or a result, and is opened there.
 ///
 /// [`lock`](Value::lock) gives a guard that is the value. [`get`](Value::get), [`set`](Value::set) and
-/// [`update`](Value::update) lock for a moment and copy.
+/// [`update`](Value::update) lock for a moment and copy. Unlike Python's, the lock is not recursive: while this thread
+/// has a guard, they are [`Deadlock`](crate::sync::Deadlock) errors.
 ///
 /// ```
 /// use watertight::{Process, Value};
