@@ -39,6 +39,8 @@ pub(crate) struct Roster {
     watch: Watch,
     /// Tells this joining of the roster from an earlier one of the same process.
     instance: u64,
+    /// Of threads of this process, in this joining.
+    slots: Mutex<Vec<usize>>,
 }
 
 static CURRENT: Mutex<Weak<Roster>> = Mutex::new(Weak::new());
@@ -79,7 +81,7 @@ impl Roster {
         bells.ring(bells::Whose::Everybodys);
         let watch = Watch::new(Arc::clone(&bells));
         let instance = INSTANCES.fetch_add(1, Ordering::Relaxed);
-        let roster = Arc::new(Roster { bells, watch, instance });
+        let roster = Arc::new(Roster { bells, watch, instance, slots: Mutex::default() });
         *current = Arc::downgrade(&roster);
         Ok(roster)
     }

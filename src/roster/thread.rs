@@ -1,7 +1,7 @@
 //! A thread's slot: taken with its first lock, given back at its end.
 
 use std::cell::RefCell;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 
 use crate::primitive::Ordering;
 use crate::shm::text;
@@ -27,15 +27,36 @@ impl Drop for Membership {
         // With the last object the process has left the roster, and all its slots with it.
         let Some(roster) = self.roster.upgrade() else { return };
         KNOWN.with(|known| known.forget(roster.instance));
-        let state = roster.bells.state(self.slot);
-        let word = State { user: None, tag: 0, ..state }.to_word();
-        roster.bells.word(self.slot, layout::IN_STATE).store(word, Ordering::SeqCst);
+        roster.slots().retain(|slot| *slot != self.slot);
+        roster.vacate(self.slot);
         // A guard that was leaked stays locked by a thread that is gone: whoever waits for it looks again.
         roster.bells.ring(Whose::Everybodys);
     }
 }
 
+impl Drop for Roster {
+    /// Gives back the slots of threads that live on. This process may come again, to the same place in the table of
+    /// users, and they would seem to be taken by its threads of then.
+    fn drop(&mut self) {
+        let slots = std::mem::take(&mut *self.slots());
+        slots.iter().for_each(|slot| self.vacate(*slot));
+        if !slots.is_empty() {
+            self.bells.ring(Whose::Everybodys);
+        }
+    }
+}
+
 impl Roster {
+    fn slots(&self) -> MutexGuard<'_, Vec<usize>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn vacate(&self, slot: usize) {
+        let state = self.bells.state(slot);
+        let word = State { user: None, tag: 0, ..state }.to_word();
+        self.bells.word(slot, layout::IN_STATE).store(word, Ordering::SeqCst);
+    }
+
     /// The calling thread, as locks name it. `None` if the roster has no room for another thread.
     #[inline]
     pub(crate) fn me(self: &Arc<Roster>) -> Option<Owner> {
@@ -48,6 +69,7 @@ impl Roster {
             self.segment().settle();
             self.take_slot()
         })?;
+        self.slots().push(slot);
         let owner = Owner::new(slot, generation);
         let ids = u64::from(std::process::id()) << 32 | nix::unistd::gettid().as_raw() as u64;
         self.bells.word(slot, layout::IN_IDS).store(ids, Ordering::Relaxed);
@@ -56,10 +78,11 @@ impl Roster {
         let at = layout::thread(slot) + layout::IN_NAME;
         text::write(self.segment(), at, layout::THREAD_NAME, name);
         KNOWN.with(|known| known.begin(self.instance, owner));
-        let membership = Membership { roster: Arc::downgrade(self), slot };
-        // In a thread whose end is under way the slot stays taken until the process leaves.
-        let before = MEMBERSHIP.try_with(|place| place.replace(Some(membership)));
+        let mut membership = Some(Membership { roster: Arc::downgrade(self), slot });
+        let before = MEMBERSHIP.try_with(|place| place.replace(membership.take()));
         drop(before);
+        // In a thread whose end is under way the slot stays taken until the process leaves.
+        std::mem::forget(membership);
         Some(owner)
     }
 

@@ -216,9 +216,9 @@ impl<T: Pod> Array<T> {
 }
 
 impl<T: Pod> ArrayGuard<'_, T> {
-    /// Who died while holding the array, as long as it is marked with that.
+    /// Who died while holding the array or one of its parts, as long as that is marked with it.
     pub fn holder_died(&self) -> Option<HolderDied> {
-        self.part.holder_died()
+        self.part.holder_died().or_else(|| division::holder_of_a_part_died(self.shared))
     }
 
     /// All is well again with the elements: takes the marks of dead holders away, of the parts too.

@@ -223,17 +223,19 @@ impl Barrier {
         // Somebody may have come and died.
         self.shared.object().segment().settle();
         let monitor = Monitor::enter(&self.shared)?;
-        if let Some(panic) = panic {
-            self.break_it(monitor);
-            resume_unwind(panic);
+        // Somebody's patience may have ended during the action. What the barrier is by now is not this round's.
+        let is_over = monitor.get(ROUND) != round;
+        let is_bad = is_over || panic.is_some() || self.look(&monitor);
+        match (is_over, is_bad) {
+            (true, _) => drop(monitor),
+            (false, true) => self.break_it(monitor),
+            (false, false) => self.finish(monitor, End::Well),
         }
-        // Somebody's patience may have ended during the action.
-        if monitor.get(ROUND) != round || self.look(&monitor) {
-            self.break_it(monitor);
-            return Err(BarrierError::Broken);
+        match panic {
+            Some(panic) => resume_unwind(panic),
+            None if is_bad => Err(BarrierError::Broken),
+            None => Ok(()),
         }
-        self.finish(monitor, End::Well);
-        Ok(())
     }
 
     fn sleep(&self, round: u64, mut wait: Wait<'_>) -> Result<(), BarrierError> {

@@ -260,8 +260,8 @@ impl Condition {
             if word.load(Ordering::SeqCst) != asleep || wait.is_over() {
                 return Ok(());
             }
-            if last_bell.replace(bell).is_some_and(|last| last != bell) {
-                // Somebody may have died, with a notification of ours.
+            if last_bell.replace(bell) != Some(bell) {
+                // Somebody may have died, with a notification of ours: since the last look, or before the first.
                 let monitor = Monitor::enter(&self.shared)?;
                 self.settle(&monitor);
                 continue;

@@ -13,7 +13,7 @@ use crate::primitive::{Ordering, fence};
 use crate::roster::Owner;
 use crate::shm::object::{AT_DIVISION, MOST_PARTS, lease};
 
-use super::error::LockError;
+use super::error::{HolderDied, LockError};
 use super::hold::{Abandoned, Hold};
 use super::raw::{MARKED, Patience};
 use super::shared::Shared;
@@ -110,6 +110,12 @@ pub(super) fn divide(shared: &Shared, parts: usize) -> Division {
     let after = Division { parts, generation: before.generation.wrapping_add(1) };
     after.store(shared);
     after
+}
+
+/// Who died while holding a part.
+pub(super) fn holder_of_a_part_died(shared: &Shared) -> Option<HolderDied> {
+    let mut parts = (0..Division::of(shared).parts).map(|part| shared.lock_at(lease(part)));
+    parts.find(|lock| lock.is_marked()).map(|lock| shared.holder_died(lock))
 }
 
 /// All is well again with the whole, so with every part.

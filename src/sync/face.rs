@@ -133,8 +133,7 @@ macro_rules! lockable {
 }
 pub(super) use lockable;
 
-/// What guards tell of a holder that died, and what a condition needs of them. `$hold` is the field that has
-/// it all.
+/// What guards tell of a holder that died. `$hold` is the field that has it all.
 macro_rules! guard {
     ($type:ty, $field:ident . $($hold:ident)? $(, $generic:ident : $bound:path)?) => {
         impl$(<$generic: $bound>)? $type {
@@ -154,7 +153,14 @@ macro_rules! guard {
                 f.debug_struct("Guard").field("holder_died", &self.holder_died()).finish_non_exhaustive()
             }
         }
+    };
+}
+pub(super) use guard;
 
+/// What a condition needs of a guard: its lock alone keeps others away. A part of an array is no such guard, because the
+/// whole may be taken, or divided anew, while the part is given up.
+macro_rules! held {
+    ($type:ty, $field:ident . $($hold:ident)? $(, $generic:ident : $bound:path)?) => {
         impl$(<$generic: $bound>)? $crate::sync::hold::Held for $type {
             fn suspended(
                 &mut self,
@@ -166,4 +172,4 @@ macro_rules! guard {
         }
     };
 }
-pub(super) use guard;
+pub(super) use held;

@@ -49,9 +49,12 @@ impl<'a, T: Pod> Part<'a, T> {
         &mut self.hold
     }
 
-    /// Who died while holding it.
+    /// Who died while holding them, or the whole that they are a part of.
     pub(super) fn holder_died(&self) -> Option<HolderDied> {
-        self.hold.holder_died()
+        let shared = self.hold.shared();
+        self.hold
+            .holder_died()
+            .or_else(|| shared.lock().is_marked().then(|| shared.holder_died(shared.lock())))
     }
 }
 

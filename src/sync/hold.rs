@@ -89,7 +89,8 @@ impl<'a> Hold<'a> {
 
     /// Who died holding it, as long as it is marked.
     pub(super) fn holder_died(&self) -> Option<HolderDied> {
-        self.marked.then(|| self.holder_died_now())
+        // Another guard of this thread may know more, or less.
+        self.lock().is_marked().then(|| self.holder_died_now())
     }
 
     /// All is well again with what it protects.
@@ -112,7 +113,7 @@ impl<'a> Hold<'a> {
         location: &'static Location<'static>,
         meanwhile: &mut dyn FnMut(),
     ) -> Result<(), LockError> {
-        raw::give_up(self.word, self.marked);
+        self.give_up();
         meanwhile();
         loop {
             // The guard must hold its lock when this returns, so in a circle somebody else has to give up.
@@ -127,7 +128,15 @@ impl<'a> Hold<'a> {
 /// A guard whose lock can be given up for a while: what a [`Condition`](crate::sync::Condition) waits with.
 ///
 /// Implemented for the guards of [`Lock`](crate::sync::Lock), [`RLock`](crate::sync::RLock),
-/// [`Value`](crate::sync::Value) and [`Array`](crate::sync::Array).
+/// [`Value`](crate::sync::Value) and [`Array`](crate::sync::Array). Not for those of an array's parts: while a part is
+/// given up, somebody may take the whole.
+///
+/// ```compile_fail
+/// # use watertight::{Array, sync::Condition};
+/// let (array, condition) = (Array::<u64>::zeroed(8).unwrap(), Condition::new().unwrap());
+/// let parts = array.chunks_mut(2).unwrap();
+/// condition.wait(&mut parts[0].lock().unwrap()).unwrap();
+/// ```
 pub trait Held {
     /// Gives the lock up, runs `meanwhile`, and takes the lock again.
     #[doc(hidden)]

@@ -33,7 +33,13 @@ pub struct ShareableList {
     shared: Shared,
 }
 
-handle!(ShareableList, |shape| Some(shape) == Shape::of::<u64>(Kind::List, shape.size as usize / 8));
+handle!(ShareableList, fits);
+
+/// Whether a shape is a list's, with room for its count.
+fn fits(shape: Shape) -> bool {
+    let words = shape.size as usize / 8;
+    words * 8 >= COUNT && Some(shape) == Shape::of::<u64>(Kind::List, words)
+}
 
 /// What a place of a [`ShareableList`] holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -246,4 +252,16 @@ impl ShareableList {
 
 fn damaged() -> Error {
     Error::shared("the shared list is damaged".to_owned())
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[test]
+    fn an_object_without_room_for_the_count_is_no_list() {
+        let shape = |words| Shape::of::<u64>(Kind::List, words).unwrap();
+        assert!(!fits(shape(0)) && fits(shape(1)) && fits(shape(7)));
+        assert!(!fits(Shape { size: 7, ..shape(1) }) && !fits(Shape { kind: Kind::Array, ..shape(7) }));
+    }
 }

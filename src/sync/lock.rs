@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::shm::object::{Kind, Shape};
 
 use super::error::LockError;
-use super::face::{guard, handle, lockable};
+use super::face::{guard, handle, held, lockable};
 use super::hold::{Abandoned, Hold};
 use super::raw::Patience;
 use super::shared::Shared;
@@ -85,6 +85,7 @@ impl Lock {
 
 lockable!(Lock, LockGuard<'_>);
 guard!(LockGuard<'_>, hold.);
+held!(LockGuard<'_>, hold.);
 
 impl LockGuard<'_> {
     /// Leaves the lock held, by no thread: [`release`](Lock::release) frees it, from whatever process. It

@@ -11,7 +11,7 @@ use crate::primitive::AtomicU64;
 use crate::shm::object::{Kind, Shape};
 
 use super::error::LockError;
-use super::face::{guard, handle, lockable};
+use super::face::{guard, handle, held, lockable};
 use super::guard::{One, Whole};
 use super::hold::{Abandoned, Hold};
 use super::raw::Patience;
@@ -71,6 +71,7 @@ pub struct Value<T: Pod> {
 handle!(Value<T: Pod>, |shape| Some(shape) == Shape::of::<T>(Kind::Value, 1));
 lockable!(Value<T: Pod>, ValueGuard<'_, T>);
 guard!(ValueGuard<'_, T>, one.hold, T: Pod);
+held!(ValueGuard<'_, T>, one.hold, T: Pod);
 
 /// A locked [`Value`]; the lock is given up when it is dropped.
 #[must_use = "the lock is given up when the guard is dropped"]

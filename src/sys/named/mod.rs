@@ -12,7 +12,7 @@ use std::fs::{self, File};
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
@@ -254,6 +254,8 @@ fn remove_if_unused(path: &Path, user: u32, keep: impl Fn(&File) -> bool) -> boo
 
 /// Whether somebody holds a lock on a file or folder.
 pub(crate) fn is_locked(path: &Path) -> bool {
-    let lock = File::open(path).map(|file| Flock::lock(file, FlockArg::LockSharedNonblock));
+    // The path may come from somebody who went wrong: nobody waits for the other end of a named pipe.
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let lock = file.map(|file| Flock::lock(file, FlockArg::LockSharedNonblock));
     matches!(lock, Ok(Err((_, Errno::EWOULDBLOCK))))
 }

@@ -101,3 +101,11 @@ fn the_sweep_takes_what_nobody_uses() {
     sweep(&name("sweep-"), |_| false);
     assert!(exists(&used) && !exists(&left));
 }
+
+#[test]
+fn a_path_that_is_a_named_pipe_holds_up_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert!(!is_locked(&pipe));
+}
