@@ -9,10 +9,14 @@
 use crate::primitive::{AtomicU32, AtomicU64, Ordering};
 use crate::roster::Target;
 use crate::shm::object::{AT_LOCK, HEAD, Kind, Object, Shape};
+use crate::sys::clock::monotonic_nanos;
 
 use super::error::LockError;
 use super::raw::{self, Patience, RawLock, Refusal, Request};
 use super::shared::Shared;
+
+/// Nanoseconds. Nobody who runs is inside for so long.
+const LONGEST_INSIDE: u64 = 1_000_000_000;
 
 /// The most words that change in one step.
 const MOST: usize = 4;
@@ -49,23 +53,42 @@ pub(super) struct Monitor<'a> {
 impl<'a> Monitor<'a> {
     /// Enters, waiting for whoever is inside.
     pub(super) fn enter(shared: &'a Shared) -> Result<Monitor<'a>, LockError> {
+        loop {
+            if let Some(monitor) = Monitor::enter_by(shared, Patience::Insist)? {
+                return Ok(monitor);
+            }
+        }
+    }
+
+    /// Enters, but for no longer than `patience` and a second: whoever is inside leaves at once, unless it is stopped.
+    pub(super) fn enter_soon(
+        shared: &'a Shared,
+        patience: Patience,
+    ) -> Result<Option<Monitor<'a>>, LockError> {
+        let soon = monotonic_nanos().saturating_add(LONGEST_INSIDE);
+        match patience {
+            Patience::Forever | Patience::Insist => Monitor::enter(shared).map(Some),
+            Patience::No => Monitor::enter_by(shared, Patience::Until(soon)),
+            Patience::Until(deadline) => Monitor::enter_by(shared, Patience::Until(deadline.max(soon))),
+        }
+    }
+
+    fn enter_by(shared: &'a Shared, patience: Patience) -> Result<Option<Monitor<'a>>, LockError> {
         let (object, lock, me) = (shared.object(), shared.lock(), shared.me()?);
         if lock.take(me) {
-            return Ok(Monitor { object, lock });
+            return Ok(Some(Monitor { object, lock }));
         }
         let target = Target { word: 0, ..Target::lock(object, AT_LOCK) };
-        let request = Request { roster: shared.roster(), me, site: 0, target, patience: Patience::Insist };
-        loop {
-            match lock.acquire(&request) {
-                Ok(marked) => {
-                    let monitor = Monitor { object, lock };
-                    if marked {
-                        monitor.repair();
-                    }
-                    return Ok(monitor);
+        let request = Request { roster: shared.roster(), me, site: 0, target, patience };
+        match lock.acquire(&request) {
+            Ok(marked) => {
+                let monitor = Monitor { object, lock };
+                if marked {
+                    monitor.repair();
                 }
-                Err(Refusal::Busy | Refusal::Circle(_)) => {}
+                Ok(Some(monitor))
             }
+            Err(Refusal::Busy | Refusal::Circle(_)) => Ok(None),
         }
     }
 

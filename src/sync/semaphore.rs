@@ -217,7 +217,8 @@ impl<'a> Permits<'a> {
         location: &'static Location<'static>,
     ) -> Result<Option<Permit<'a>>, LockError> {
         let owner = self.shared.me()?;
-        if self.try_take(owner, false)? || (patience == Patience::No && self.try_take(owner, true)?) {
+        let at_once = |look_for_dead| self.try_take(owner, patience, look_for_dead);
+        if at_once(false)? || (patience == Patience::No && at_once(true)?) {
             return Ok(Some(self.permit(owner)));
         }
         if patience == Patience::No {
@@ -226,7 +227,7 @@ impl<'a> Permits<'a> {
         let roster = self.shared.roster();
         let (target, site) = (Target::ownerless(self.shared.object()), roster.site(location));
         let wait = roster.begin_wait(owner, target, site, patience.ending());
-        let taken = self.wait(owner, wait)?;
+        let taken = self.wait(owner, patience, wait)?;
         Ok(taken.then(|| self.permit(owner)))
     }
 
@@ -234,7 +235,7 @@ impl<'a> Permits<'a> {
         Permit { permits: self, owner, not_send: PhantomData }
     }
 
-    fn wait(self, owner: Owner, mut wait: Wait<'_>) -> Result<bool, LockError> {
+    fn wait(self, owner: Owner, patience: Patience, mut wait: Wait<'_>) -> Result<bool, LockError> {
         let releases = monitor::half_word(self.shared.object(), RELEASES);
         let mut last_bell = None;
         loop {
@@ -242,7 +243,7 @@ impl<'a> Permits<'a> {
             let seen = releases.load(Ordering::SeqCst);
             // After the first look, only a ring of the bell can mean that an owner has died.
             let look_for_dead = last_bell != Some(bell);
-            if self.try_take(owner, look_for_dead)? {
+            if self.try_take(owner, patience, look_for_dead)? {
                 return Ok(true);
             }
             if wait.is_over() {
@@ -256,8 +257,8 @@ impl<'a> Permits<'a> {
     }
 
     /// Takes a permit if there is one, or if a dead owner left one.
-    fn try_take(self, owner: Owner, look_for_dead: bool) -> Result<bool, LockError> {
-        let monitor = Monitor::enter(self.shared)?;
+    fn try_take(self, owner: Owner, patience: Patience, look_for_dead: bool) -> Result<bool, LockError> {
+        let Some(monitor) = Monitor::enter_soon(self.shared, patience)? else { return Ok(false) };
         if look_for_dead && monitor.get(FREE) == 0 {
             self.collect_from_dead(&monitor);
         }
@@ -333,4 +334,21 @@ fn find(monitor: &Monitor<'_>, owner: Owner, suits: impl Fn(Option<(Owner, u32)>
     let start = owner.bits() as usize;
     let places = (0..MOST_OWNERS).map(|step| OWNERS + (start + step) % MOST_OWNERS);
     places.into_iter().find(|place| suits(owner_of(monitor.get(*place))))
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_stopped_inside_costs_the_others_no_more_than_a_second() {
+        let semaphore = Semaphore::new(1).unwrap();
+        let inside = Monitor::enter(&semaphore.shared).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| assert!(semaphore.try_acquire().unwrap().is_none()));
+            scope.spawn(|| assert!(semaphore.acquire_timeout(Duration::from_millis(1)).unwrap().is_none()));
+        });
+        drop(inside);
+        assert!(semaphore.try_acquire().unwrap().is_some());
+    }
 }
