@@ -98,8 +98,9 @@ fn interrupt(before: usize, interrupted: &AtomicBool, pool: &Pool, outcomes: &Js
     interrupted.store(true, Ordering::Relaxed);
     match before {
         0 => {
-            complain("interrupted: waiting for the tasks that run; once more kills them");
+            // First: who has read that nothing more begins may count on it.
             outcomes.stop();
+            complain("interrupted: waiting for the tasks that run; once more kills them");
         }
         1 => pool.terminate(),
         // The keeper sees the end of this process, and ends the workers.

@@ -23,7 +23,9 @@ impl Driver {
     pub(super) fn end_strays(&mut self, units: &[UnitId]) {
         let mark = |unit| self.processes.get(unit).map(|process| process.mark.clone());
         let marks: Vec<String> = units.iter().filter_map(mark).filter(|mark| !mark.is_empty()).collect();
-        let counts = kill_marked(&marks);
+        let leaders: Vec<i32> =
+            units.iter().filter_map(|unit| self.processes.get(unit)?.pid).map(|pid| pid as i32).collect();
+        let counts = kill_marked(&marks, &leaders);
         for unit in units {
             if let Some(process) = self.processes.get_mut(unit) {
                 process.strays.0 += counts.get(&process.mark).copied().unwrap_or(0);
@@ -32,19 +34,20 @@ impl Driver {
     }
 }
 
-/// Kills all processes that bear one of these marks, and says how many there were of each.
-fn kill_marked(marks: &[String]) -> BTreeMap<String, u32> {
+/// Kills all processes that bear one of these marks, and says how many there were of each outside of the leaders'
+/// groups: in there they were killed before, and may be on their way.
+fn kill_marked(marks: &[String], leaders: &[i32]) -> BTreeMap<String, u32> {
     let mut counts = BTreeMap::new();
     for _ in 0..ROUNDS {
-        let found: Vec<(i32, String)> = procfs::entries()
+        let found: Vec<(procfs::Entry, String)> = procfs::entries()
             .filter(|entry| entry.state != 'Z')
             .filter_map(|entry| bearer(entry, marks))
             .collect();
         if found.is_empty() {
             break;
         }
-        for (pid, mark) in found {
-            if kill(pid, &mark) {
+        for (entry, mark) in found {
+            if kill(entry.pid.as_raw(), &mark) && !leaders.contains(&entry.group.as_raw()) {
                 *counts.entry(mark).or_default() += 1;
             }
         }
@@ -52,10 +55,9 @@ fn kill_marked(marks: &[String]) -> BTreeMap<String, u32> {
     counts
 }
 
-fn bearer(entry: procfs::Entry, marks: &[String]) -> Option<(i32, String)> {
-    let pid = entry.pid.as_raw();
-    let mark = marks_of(pid).into_iter().find(|mark| marks.contains(mark))?;
-    Some((pid, mark))
+fn bearer(entry: procfs::Entry, marks: &[String]) -> Option<(procfs::Entry, String)> {
+    let mark = marks_of(entry.pid.as_raw()).into_iter().find(|mark| marks.contains(mark))?;
+    Some((entry, mark))
 }
 
 /// Kills a process if it is still the one that bears the mark, and waits for its end.
