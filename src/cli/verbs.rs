@@ -41,8 +41,9 @@ fn ask(verb: Verb) -> Result<Exit, Failure> {
         Verb::Top { which } => top::run(&which),
         Verb::Reload { which } => simple(&which, &Request::Reload),
         Verb::Call { pool, task, input, which } => {
-            let input = input.into_iter().map(|text| serde_json::from_str(&text).unwrap_or(text.into()));
-            simple(&which, &Request::Call { pool, task, input: input.collect() })
+            // What a text means depends on the task, which the supervisor knows.
+            let input = input.into_iter().map(serde_json::Value::from).collect();
+            simple(&which, &Request::Call { pool, task, input })
         }
         Verb::Down { now, which } => simple(&which, &Request::Down { now }),
     }

@@ -8,6 +8,9 @@ fn a_pool_takes_calls_until_it_is_stopped() {
     assert_eq!(up.run_when_up(&["wait", "sums", "--timeout", "20s"]).code, Some(0));
     let called = up.run(&["call", "sums", "factorial", "20"]);
     assert_eq!((called.code, called.stdout.as_str()), (Some(0), "\"2432902008176640000\"\n"), "{called:?}");
+    assert_eq!(up.run(&["call", "sums", "greet", "3"]).stdout, "\"Hello, 3!\"\n", "a text is a text");
+    let many = up.run(&["call", "sums", "square", "2", "3"]);
+    assert_eq!(many.stderr, "watertight: the task takes 1 argument, and got 2\n");
     let crashed = up.run(&["call", "sums", "fault", "segv"]);
     assert_eq!(crashed.code, Some(1));
     assert!(crashed.stderr.contains("SIGSEGV"), "{crashed:?}");

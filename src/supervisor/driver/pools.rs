@@ -226,13 +226,33 @@ fn call(_pool: &crate::Pool, task: &str, _input: &[Value]) -> Result<Value, Stri
 #[cfg(feature = "cli")]
 fn call(pool: &crate::Pool, task: &str, input: &[Value]) -> Result<Value, String> {
     let (mut feed, outcomes) = pool.json_calls(task).map_err(|error| error.to_string())?;
-    let arguments = serde_json::to_vec(input).map_err(|error| error.to_string())?;
-    feed.call(&arguments);
+    let index = crate::task::registry::find(pool.tasks(), task).map_err(|error| error.to_string())?;
+    let known = pool.tasks().get(index as usize).ok_or("the pool has no such task")?;
+    let arguments = arguments(known, input)?;
+    feed.call(&serde_json::to_vec(&arguments).map_err(|error| error.to_string())?);
     drop(feed);
     let record = outcomes.receive().and_then(|records| records.into_iter().next());
     let record = record.ok_or("the pool ended")?;
     let line = record.outcome.map_err(|error| error.to_string())?;
     serde_json::from_slice(&line).map_err(|error| error.to_string())
+}
+
+/// A text is a string where the task takes one, and else JSON, or a string if it is none.
+#[cfg(feature = "cli")]
+fn arguments(task: &crate::TaskDescription, input: &[Value]) -> Result<Vec<Value>, String> {
+    let takes = task.parameters.len();
+    if takes != input.len() {
+        let many =
+            |count: usize| if count == 1 { "1 argument".to_owned() } else { format!("{count} arguments") };
+        return Err(format!("the task takes {}, and got {}", many(takes), input.len()));
+    }
+    let argument = |(parameter, value): (&crate::Parameter, &Value)| match value {
+        Value::String(text) if !parameter.is_text => {
+            serde_json::from_str(text).unwrap_or_else(|_| value.clone())
+        }
+        _ => value.clone(),
+    };
+    Ok(task.parameters.iter().zip(input).map(argument).collect())
 }
 
 fn start(
