@@ -12,13 +12,14 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
-use nix::sys::epoll::{EpollEvent, EpollFlags};
+use nix::sys::epoll::EpollEvent;
 
 use crate::keeper::client::Client;
 use crate::keeper::handle::Executable;
 use crate::link::command::Command;
 use crate::process::job::Job as FirstJob;
 use crate::sys::pidfd;
+use crate::sys::room::RoomWatch;
 use crate::sys::signal;
 
 use super::callbacks::{self, Callbacks};
@@ -41,6 +42,7 @@ pub(super) struct Driver {
     client: Option<Client>,
     next_id: u32,
     relay: Option<Relay>,
+    room: RoomWatch,
     /// Pipes that are not read while the relay is full.
     held_back: Vec<u32>,
     /// Command channels to be connected when there is nothing else to do.
@@ -97,16 +99,13 @@ impl Driver {
             client: None,
             next_id: 0,
             relay,
+            room: RoomWatch::new(RELAY),
             held_back: Vec::new(),
             connects: VecDeque::new(),
             callbacks: Callbacks::default(),
             end_by: None,
         };
         client.map_or(Ok(()), |client| driver.use_client(client))?;
-        if let Some(relay) = &driver.relay {
-            // A file is always writable, and cannot be watched.
-            let _ = driver.core.events.add(relay.target(), EpollEvent::new(EpollFlags::empty(), RELAY));
-        }
         Ok(driver)
     }
 
@@ -185,7 +184,7 @@ impl Driver {
                 BELLS => self.core.read_as_driver(),
                 CLIENT => self.hear(event.events()),
                 KEEPER => self.keeper_ended(),
-                RELAY => self.flush_relay(),
+                RELAY => self.flush_relay(event.events()),
                 output => self.pass_on_output((output - OUTPUT) as u32),
             }
         }
