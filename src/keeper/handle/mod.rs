@@ -14,7 +14,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, KeeperFailure, Kind};
 use crate::link::request::{self, Hello, Request, Tree};
 use crate::link::token::{MAX_DEPTH, Token};
 use crate::roster;
@@ -115,6 +115,15 @@ impl Keeper {
     /// Whether its executable is the very build that this process runs.
     pub(crate) fn is_same_build(&self) -> bool {
         self.hello.build_id == Image::own().build_id
+    }
+
+    /// An error unless functions have the same numbers here as at `other`, an earlier keeper of this executable.
+    pub(crate) fn check_same_as(&self, other: &Keeper) -> Result<(), Error> {
+        if self.hello.build_id == other.hello.build_id && self.tasks == other.tasks {
+            return Ok(());
+        }
+        let path = self.executable.path().to_owned();
+        Err(Kind::Keeper { path, failure: KeeperFailure::Replaced }.into())
     }
 
     /// Whether it forks its workers, or has to execute them.

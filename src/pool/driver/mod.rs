@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use nix::sys::epoll::EpollEvent;
 
 use crate::keeper::client::Client;
-use crate::keeper::handle::Executable;
+use crate::keeper::handle::{Executable, Keeper};
 use crate::link::command::Command;
 use crate::process::job::Job as FirstJob;
 use crate::sys::pidfd;
@@ -40,6 +40,8 @@ pub(super) struct Driver {
     executable: Executable,
     initializer: Option<Arc<FirstJob>>,
     client: Option<Client>,
+    /// The one that the pool was made with.
+    first_keeper: Option<Arc<Keeper>>,
     next_id: u32,
     relay: Option<Relay>,
     room: RoomWatch,
@@ -97,6 +99,7 @@ impl Driver {
             executable,
             initializer: initializer.map(Arc::new),
             client: None,
+            first_keeper: client.as_ref().map(|client| Arc::clone(client.keeper())),
             next_id: 0,
             relay,
             room: RoomWatch::new(RELAY),
@@ -162,7 +165,7 @@ impl Driver {
 
     fn finish(mut self) {
         // The keeper may end now, if nobody else uses it.
-        self.client = None;
+        (self.client, self.first_keeper) = (None, None);
         self.callbacks.finish();
     }
 

@@ -81,12 +81,14 @@ impl Driver {
         Ok(WorkerProcess::new(id, lane, stderr, initializer))
     }
 
-    /// The keeper may have died since the last start.
+    /// The keeper may have died since the last start, and its executable may be another one now. Functions are
+    /// known by what the first one said.
     pub(super) fn ensure_client(&mut self) -> Result<(), crate::Error> {
         if self.client.is_some() {
             return Ok(());
         }
         let keeper = Keeper::of(&self.executable)?;
+        self.first_keeper.as_ref().map_or(Ok(()), |first| keeper.check_same_as(first))?;
         let client = keeper.client().map_err(|error| crate::Error::system("reach the keeper", error))?;
         self.use_client(client).map_err(|error| crate::Error::system("watch the keeper", error))
     }
