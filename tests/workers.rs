@@ -4,9 +4,12 @@
 mod common;
 
 use std::fs::{self, Permissions};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use watertight::{Error, Pool, Shared, TaskErrorKind};
 
 /// The square of a number.
@@ -222,6 +225,29 @@ fn what_replaced_the_executable_of_a_keeper_that_died_is_used_only_if_it_is_the_
     assert!(pool.apply_async(square, (6,)).unwrap_err().is_worker_start());
     let other = Pool::builder().workers(1).worker(&path).start().unwrap();
     assert_eq!(other.apply(square, (7,)).unwrap(), 49);
+}
+
+#[watertight::test]
+fn a_pool_whose_next_keeper_says_nothing_answers_meanwhile() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = other_build(folder.path());
+    let pool = Pool::builder().workers(1).worker(&path).start().unwrap();
+    assert_eq!(pool.apply(square, (3,)).unwrap(), 9);
+    let gate = folder.path().join("gate");
+    nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    fs::remove_file(&path).unwrap();
+    script(folder.path(), "other-worker", &format!("#!/bin/sh\nexec sleep 1000 4>{}\n", gate.display()));
+    kill_keeper(&pool);
+    let sleeper = fs::File::open(&gate).unwrap();
+    let (first, second) = (pool.apply_async(square, (4,)).unwrap(), pool.apply_async(square, (5,)).unwrap());
+    let first = first.get_timeout(Duration::from_millis(10)).unwrap_err().into_inner();
+    first.cancel();
+    assert!(first.get().unwrap_err().is_cancelled());
+    pool.terminate();
+    assert!(matches!(second.get().unwrap_err().kind(), TaskErrorKind::Terminated));
+    let mut sleeper = [PollFd::new(sleeper.as_fd(), PollFlags::POLLIN)];
+    let ended = poll(&mut sleeper, PollTimeout::ZERO).unwrap() > 0;
+    assert!(!ended, "all that was answered before the start was given up");
 }
 
 #[watertight::test]

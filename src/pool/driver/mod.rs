@@ -115,8 +115,7 @@ impl Driver {
     /// Starts the first workers, on the thread that makes the pool.
     pub(super) fn start_all(&mut self) {
         let core = Arc::clone(&self.core);
-        let mut state = core.lock();
-        self.act(&mut state);
+        drop(self.act(&core, core.lock()));
     }
 
     /// Runs until the pool has come to its end.
@@ -125,8 +124,7 @@ impl Driver {
         let _end = End(Arc::clone(&self.core));
         loop {
             let core = Arc::clone(&self.core);
-            let mut state = core.lock();
-            self.act(&mut state);
+            let mut state = self.act(&core, core.lock());
             if self.is_finished(&state) {
                 break;
             }
@@ -200,13 +198,13 @@ impl Driver {
     }
 
     /// Carries out what was left for the driver.
-    fn act(&mut self, state: &mut MutexGuard<'_, State>) {
+    fn act<'a>(&mut self, core: &'a Core, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         while let Some(duty) = state.deferred.pop_front() {
             match duty {
-                Duty::Start { slot } => self.start(state, slot),
-                Duty::Kill { slot } => self.kill(state, slot),
-                Duty::AskToStop { slot, number } => say(state, slot, Command::Cancel { number }),
-                Duty::Retire { slot } => say(state, slot, Command::Retire),
+                Duty::Start { slot } => state = self.start(core, state, slot),
+                Duty::Kill { slot } => self.kill(&mut state, slot),
+                Duty::AskToStop { slot, number } => say(&mut state, slot, Command::Cancel { number }),
+                Duty::Retire { slot } => say(&mut state, slot, Command::Retire),
             }
         }
         // Threads are waited for.
@@ -214,5 +212,6 @@ impl Driver {
         if state.machine.stage() == Stage::Terminating && can_force {
             self.end_by = Some(Instant::now() + LONGEST_END);
         }
+        state
     }
 }
