@@ -63,6 +63,10 @@ pub(crate) enum KeeperFailure {
     Execute(io::Error),
     #[error("{0}")]
     System(io::Error),
+    #[error("it was replaced by another build, which the pool was not made for")]
+    Replaced,
+    #[error("nobody waits for it any more")]
+    Unwanted,
     #[error("it speaks protocol {0} of watertight, and this program speaks {ours}", ours = crate::link::request::PROTOCOL)]
     OtherVersion(u32),
     #[error("it did not answer as a watertight worker; does its `main` call `watertight::init()` first?")]
@@ -101,7 +105,10 @@ impl KeeperFailure {
                 )
             }
             KeeperFailure::Ended { status, .. } => status.is_none_or(|status| status.signal().is_some()),
-            KeeperFailure::OtherVersion(_) | KeeperFailure::NoGreeting => false,
+            KeeperFailure::Replaced
+            | KeeperFailure::Unwanted
+            | KeeperFailure::OtherVersion(_)
+            | KeeperFailure::NoGreeting => false,
         }
     }
 }

@@ -7,7 +7,7 @@ mod common;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use common::{Gate, stop_at};
+use common::{Gate, pipe_as_stderr, stop_at};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use watertight::{Pool, Process, Signal, TaskErrorKind, isolate, task};
 
@@ -151,6 +151,13 @@ fn a_host_without_standard_streams_is_served() {
         drop(folder);
     });
     assert_eq!(outcome.run().result, Ok(()));
+}
+
+#[watertight::test]
+fn a_host_whose_stderr_nobody_reads_is_served() {
+    let (reader, _own) = pipe_as_stderr();
+    drop(reader);
+    check_a_pool();
 }
 
 #[watertight::test]

@@ -3,10 +3,11 @@
 
 mod common;
 
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use common::{Gate, stop_at, until, wakings};
+use common::{Gate, pipe_as_stderr, stop_at, until, wakings};
 use watertight::{Pool, Process};
 
 /// For so long nothing may happen.
@@ -92,4 +93,31 @@ fn a_process_that_waits_costs_nothing_to_who_waits_for_it() {
         drop(held);
         joined.join().unwrap().unwrap();
     });
+}
+
+#[watertight::test]
+fn a_pool_whose_stderr_nobody_reads_sleeps() {
+    let (reader, _own) = pipe_as_stderr();
+    drop(reader);
+    let pool = Pool::new(2).unwrap();
+    pool.map(|x: u64| writeln!(std::io::stderr(), "{x}").is_ok(), 0..100).unwrap();
+    is_idle(&pool, 2);
+}
+
+#[watertight::test]
+fn a_pool_sleeps_while_the_reader_of_its_stderr_is_slow_and_a_worker_has_closed_its_own() {
+    let (reader, _own) = pipe_as_stderr();
+    let pool = Pool::new(1).unwrap();
+    // What this program's pipe holds, and what the pool holds for it: all beyond that stays in the worker's pipe.
+    let much = || std::io::stderr().write_all(&[b'.'; (64 + 256 + 4) * 1024]).is_ok();
+    assert!(pool.apply(much, ()).unwrap());
+    let leave = || {
+        let _ = std::io::stderr().write_all(b"last words!");
+        nix::unistd::close(2).is_ok()
+    };
+    assert!(pool.apply(leave, ()).unwrap());
+    is_idle(&pool, 1);
+    let mut all = BufReader::new(reader);
+    assert!(all.skip_until(b'!').unwrap() > 64 * 1024);
+    is_idle(&pool, 1);
 }

@@ -4,9 +4,12 @@
 mod common;
 
 use std::fs::{self, Permissions};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use watertight::{Error, Pool, Shared, TaskErrorKind};
 
 /// The square of a number.
@@ -41,12 +44,19 @@ fn without_a_name(x: i64) -> i64 {
 
 /// A copy of this executable that is not the same build: its build id differs in one bit.
 fn other_build(folder: &Path) -> PathBuf {
+    build(folder, 1)
+}
+
+/// Likewise, with these bits.
+fn build(folder: &Path, bits: u8) -> PathBuf {
     let mut bytes = fs::read(std::env::current_exe().unwrap()).unwrap();
     let head = b"\x04\0\0\0\x14\0\0\0\x03\0\0\0GNU\0";
     if let Some(at) = bytes.windows(head.len()).position(|window| window == head) {
-        bytes[at + head.len()] ^= 1;
+        bytes[at + head.len()] ^= bits;
     }
     let path = folder.join("other-worker");
+    // One that is in use cannot be written to.
+    let _ = fs::remove_file(&path);
     fs::write(&path, bytes).unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
     path
@@ -187,6 +197,57 @@ fn an_executable_may_be_replaced_or_deleted_while_it_is_used() {
         common::until(|| !common::runs(pid));
         assert_eq!(pool.apply(square, (4,)).unwrap(), 16);
     }
+}
+
+/// Kills the keeper of a pool with one worker, which dies with it.
+fn kill_keeper(pool: &Pool) {
+    common::until(|| pool.pids().len() == 1);
+    let worker = pool.pids()[0];
+    let keeper: i32 = common::status(&worker.to_string(), "PPid").parse().unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(keeper), nix::sys::signal::SIGKILL).unwrap();
+    common::until(|| !common::runs(worker));
+}
+
+#[watertight::test]
+fn what_replaced_the_executable_of_a_keeper_that_died_is_used_only_if_it_is_the_same_build() {
+    let folder = tempfile::tempdir().unwrap();
+    let pool = Pool::builder().workers(1).worker(build(folder.path(), 1)).start().unwrap();
+    assert_eq!(pool.apply(square, (3,)).unwrap(), 9);
+    build(folder.path(), 1);
+    kill_keeper(&pool);
+    assert_eq!(pool.apply(square, (4,)).unwrap(), 16);
+    let path = build(folder.path(), 2);
+    kill_keeper(&pool);
+    let error = pool.apply(square, (5,)).unwrap_err();
+    assert!(matches!(error.kind(), TaskErrorKind::NoWorker { .. }), "{error}");
+    let reason = format!("cannot use {} as a worker: it was replaced by another build", path.display());
+    assert!(error.to_string().contains(&reason), "{error}");
+    assert!(pool.apply_async(square, (6,)).unwrap_err().is_worker_start());
+    let other = Pool::builder().workers(1).worker(&path).start().unwrap();
+    assert_eq!(other.apply(square, (7,)).unwrap(), 49);
+}
+
+#[watertight::test]
+fn a_pool_whose_next_keeper_says_nothing_answers_meanwhile() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = other_build(folder.path());
+    let pool = Pool::builder().workers(1).worker(&path).start().unwrap();
+    assert_eq!(pool.apply(square, (3,)).unwrap(), 9);
+    let gate = folder.path().join("gate");
+    nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    fs::remove_file(&path).unwrap();
+    script(folder.path(), "other-worker", &format!("#!/bin/sh\nexec sleep 1000 4>{}\n", gate.display()));
+    kill_keeper(&pool);
+    let sleeper = fs::File::open(&gate).unwrap();
+    let (first, second) = (pool.apply_async(square, (4,)).unwrap(), pool.apply_async(square, (5,)).unwrap());
+    let first = first.get_timeout(Duration::from_millis(10)).unwrap_err().into_inner();
+    first.cancel();
+    assert!(first.get().unwrap_err().is_cancelled());
+    pool.terminate();
+    assert!(matches!(second.get().unwrap_err().kind(), TaskErrorKind::Terminated));
+    let mut sleeper = [PollFd::new(sleeper.as_fd(), PollFlags::POLLIN)];
+    let ended = poll(&mut sleeper, PollTimeout::ZERO).unwrap() > 0;
+    assert!(!ended, "all that was answered before the start was given up");
 }
 
 #[watertight::test]

@@ -1,5 +1,6 @@
 //! The pool's lock, and the descriptors of those who wait.
 
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -71,6 +72,11 @@ impl Core {
     pub(super) fn kick(&self) {
         // It cannot fail but for a counter that is full, and then the driver is kicked already.
         let _ = self.kick.write(1);
+    }
+
+    /// Readable when the driver was kicked.
+    pub(super) fn kicked(&self) -> BorrowedFd<'_> {
+        self.kick.as_fd()
     }
 
     pub(super) fn answer_kick(&self) {

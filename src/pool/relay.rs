@@ -47,9 +47,14 @@ impl Relay {
                 Err(nix::errno::Errno::EINTR) => {}
                 Err(nix::errno::Errno::EAGAIN) => return,
                 // Nobody reads any more.
-                Err(_) => self.backlog.clear(),
+                Err(_) => self.give_up(),
             }
         }
+    }
+
+    /// Forgets what waits: nobody will read it.
+    pub(super) fn give_up(&mut self) {
+        self.backlog.clear();
     }
 
     fn is_writable(&self) -> bool {

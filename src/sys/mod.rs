@@ -24,6 +24,7 @@ pub(crate) mod pidfd;
 pub(crate) mod procfs;
 pub(crate) mod random;
 mod raw;
+pub(crate) mod room;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod spawn;

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -57,6 +58,23 @@ pub fn stop_at(gate: &Path) {
     let mut byte = [0];
     // One byte, or the end: both say that it may go on.
     let _ = File::open(gate).unwrap().read(&mut byte).unwrap();
+}
+
+/// This process's own stderr, which has its place back when this is dropped.
+pub struct OwnStderr(OwnedFd);
+
+/// Puts a pipe in the place of this process's stderr. Its reading end is the first.
+pub fn pipe_as_stderr() -> (File, OwnStderr) {
+    let (reader, writer) = nix::unistd::pipe().unwrap();
+    let own = OwnStderr(std::io::stderr().as_fd().try_clone_to_owned().unwrap());
+    nix::unistd::dup2_stderr(writer).unwrap();
+    (File::from(reader), own)
+}
+
+impl Drop for OwnStderr {
+    fn drop(&mut self) {
+        nix::unistd::dup2_stderr(&self.0).unwrap();
+    }
 }
 
 /// Adds a line to a file, whole, whoever else does so at the same time.

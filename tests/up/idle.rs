@@ -1,9 +1,11 @@
 //! An idle supervisor costs nothing, however much it supervises.
 
+use std::io::BufReader;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::common::{status, wakings};
-use crate::{Up, watertight};
+use crate::{NAP, Up, watertight};
 
 /// For so long nothing may happen.
 const WHILE: Duration = Duration::from_secs(1);
@@ -36,14 +38,31 @@ fn an_idle_supervisor_of_a_hundred_programs_is_not_woken() {
     words.extend(names.iter().map(String::as_str));
     assert_eq!(up.run_when_up(&words).code, Some(0));
     let keeper: u32 = status(&up.pid("p0").to_string(), "PPid").parse().unwrap();
-    let pids = [up.child.id(), keeper];
+    is_idle(&[up.child.id(), keeper], 4);
+    assert!(watertight(up.folder.path(), &["down"]).status().unwrap().success());
+}
+
+/// Waits for a while in which none of these processes, with so many threads or more, is woken.
+fn is_idle(pids: &[u32], threads: usize) {
     loop {
-        let before = wakings(&pids);
-        assert!(before.len() > 3, "{before:?}");
+        let before = wakings(pids);
+        assert!(before.len() >= threads, "{before:?}");
         std::thread::sleep(WHILE);
-        if wakings(&pids) == before {
-            break;
+        if wakings(pids) == before {
+            return;
         }
     }
-    assert!(watertight(up.folder.path(), &["down"]).status().unwrap().success());
+}
+
+#[watertight::test]
+fn a_supervisor_whose_output_nobody_reads_sleeps() {
+    let mut up = Up::start(NAP);
+    let pid = up.pid("nap");
+    // Its own reading end is closed when another pipe takes its place.
+    let mut other = Command::new("true").stdout(Stdio::piped()).spawn().unwrap();
+    up.stdout = BufReader::new(other.stdout.take().unwrap());
+    other.wait().unwrap();
+    assert_eq!(up.run(&["restart", "nap"]).code, Some(0));
+    crate::common::until(|| up.pid("nap") != pid);
+    is_idle(&[up.child.id()], 1);
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, KeeperFailure, Kind};
 use crate::link::request::{self, Hello, Request, Tree};
 use crate::link::token::{MAX_DEPTH, Token};
 use crate::roster;
@@ -46,6 +46,15 @@ impl Executable {
     }
 }
 
+/// Whoever starts a keeper and may lose the interest in it.
+#[derive(Clone, Copy)]
+pub(crate) struct Interest<'a> {
+    /// Readable when that may have happened.
+    pub(crate) word: BorrowedFd<'a>,
+    /// Whether it has not, as of the last word, which is taken note of.
+    pub(crate) lasts: &'a dyn Fn() -> bool,
+}
+
 /// A running keeper. Ends when its last client and this are dropped.
 pub(crate) struct Keeper {
     executable: Executable,
@@ -69,6 +78,14 @@ static KEEPERS: Mutex<Vec<Weak<Keeper>>> = Mutex::new(Vec::new());
 impl Keeper {
     /// The keeper of an executable, started if none runs.
     pub(crate) fn of(executable: &Executable) -> Result<Arc<Keeper>, Error> {
+        Keeper::while_wanted(executable, None)
+    }
+
+    /// As `of`, and given up if nobody wants it any more before it has greeted.
+    pub(crate) fn while_wanted(
+        executable: &Executable,
+        interest: Option<Interest<'_>>,
+    ) -> Result<Arc<Keeper>, Error> {
         check_this_process(executable)?;
         let mut keepers = KEEPERS.lock().unwrap_or_else(PoisonError::into_inner);
         keepers.retain(|keeper| keeper.strong_count() > 0);
@@ -79,7 +96,7 @@ impl Keeper {
         if let Some(keeper) = known.into_iter().find(fits) {
             return Ok(keeper);
         }
-        let keeper = Arc::new(starting::start(executable)?);
+        let keeper = Arc::new(starting::start(executable, interest)?);
         keepers.push(Arc::downgrade(&keeper));
         Ok(keeper)
     }
@@ -115,6 +132,15 @@ impl Keeper {
     /// Whether its executable is the very build that this process runs.
     pub(crate) fn is_same_build(&self) -> bool {
         self.hello.build_id == Image::own().build_id
+    }
+
+    /// An error unless functions have the same numbers here as at `other`, an earlier keeper of this executable.
+    pub(crate) fn check_same_as(&self, other: &Keeper) -> Result<(), Error> {
+        if self.hello.build_id == other.hello.build_id && self.tasks == other.tasks {
+            return Ok(());
+        }
+        let path = self.executable.path().to_owned();
+        Err(Kind::Keeper { path, failure: KeeperFailure::Replaced }.into())
     }
 
     /// Whether it forks its workers, or has to execute them.

@@ -22,7 +22,7 @@ use crate::sys::{fd, pidfd, spawn};
 use crate::task::luggage::prepare_to_send;
 use crate::task::registry::TaskDescription;
 
-use super::{Executable, Keeper, hash_of_environment, read_available};
+use super::{Executable, Interest, Keeper, hash_of_environment, read_available};
 
 /// How long an executable may take to greet. One that is not built with this library never does.
 const GREETING: Duration = Duration::from_secs(10);
@@ -34,10 +34,10 @@ const MOST_PIECES: u32 = 1024;
 const RETRIES: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(200)];
 
 /// Starts a keeper, and tries again if what failed may pass.
-pub(super) fn start(executable: &Executable) -> Result<Keeper, Error> {
+pub(super) fn start(executable: &Executable, interest: Option<Interest<'_>>) -> Result<Keeper, Error> {
     let mut delays = RETRIES.into_iter();
     loop {
-        let error = match Starting::begin(executable).and_then(Starting::greet) {
+        let error = match Starting::begin(executable).and_then(|starting| starting.greet(interest)) {
             Ok(keeper) => return Ok(keeper),
             Err(error) => error,
         };
@@ -99,8 +99,8 @@ impl Starting {
         })
     }
 
-    fn greet(mut self) -> Result<Keeper, KeeperFailure> {
-        match self.listen() {
+    fn greet(mut self, interest: Option<Interest<'_>>) -> Result<Keeper, KeeperFailure> {
+        match self.listen(interest) {
             Ok((hello, tasks)) => Ok(Keeper {
                 executable: self.executable,
                 control: Some(self.control),
@@ -125,7 +125,10 @@ impl Starting {
         }
     }
 
-    fn listen(&self) -> Result<(Box<Hello>, Vec<TaskDescription>), KeeperFailure> {
+    fn listen(
+        &self,
+        interest: Option<Interest<'_>>,
+    ) -> Result<(Box<Hello>, Vec<TaskDescription>), KeeperFailure> {
         let deadline = Instant::now() + GREETING;
         let mut buffer = vec![0; MAX_PACKET];
         let hello = loop {
@@ -136,19 +139,18 @@ impl Starting {
                     Greeting::Nonsense => return Err(KeeperFailure::NoGreeting),
                 },
                 Received::End => return Err(KeeperFailure::ended()),
-                Received::Empty => self.wait(deadline)?,
+                Received::Empty => self.wait(deadline, interest)?,
             }
         };
-        let tasks = receive_tasks(self.control.as_fd(), || self.wait(deadline))?;
+        let tasks = receive_tasks(self.control.as_fd(), || self.wait(deadline, interest))?;
         Ok((hello, tasks))
     }
 
-    /// Waits for a packet or the process's end.
-    fn wait(&self, deadline: Instant) -> Result<(), KeeperFailure> {
-        let mut fds = [
-            PollFd::new(self.control.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.process.as_fd(), PollFlags::POLLIN),
-        ];
+    /// Waits for a packet, the process's end, or that of the interest in it.
+    fn wait(&self, deadline: Instant, interest: Option<Interest<'_>>) -> Result<(), KeeperFailure> {
+        let word = interest.map(|interest| interest.word);
+        let fds = [self.control.as_fd(), self.process.as_fd()].into_iter().chain(word);
+        let mut fds: Vec<PollFd<'_>> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         let left = deadline.saturating_duration_since(Instant::now());
         match poll(&mut fds, pidfd::poll_timeout(Some(left))) {
             Ok(0) => Err(KeeperFailure::NoGreeting),
@@ -157,6 +159,10 @@ impl Starting {
             Ok(_) => {
                 let has_packet = fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLIN));
                 let ended = fds[1].revents().is_some_and(|events| !events.is_empty());
+                let told = fds.get(2).and_then(PollFd::revents).is_some_and(|events| !events.is_empty());
+                if told && interest.is_some_and(|interest| !(interest.lasts)()) {
+                    return Err(KeeperFailure::Unwanted);
+                }
                 // Some other process may hold a copy of the socket, so its end is not waited for.
                 if ended && !has_packet { Err(KeeperFailure::ended()) } else { Ok(()) }
             }
@@ -209,6 +215,10 @@ fn execute(executable: &Executable, descriptors: [BorrowedFd<'_>; 5]) -> io::Res
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
+    use std::os::unix::fs::PermissionsExt;
+
+    use nix::sys::eventfd::{EfdFlags, EventFd};
 
     #[test]
     fn a_list_of_tasks_that_does_not_end_is_no_greeting() {
@@ -227,5 +237,20 @@ mod tests {
         assert!(matches!(received, Err(KeeperFailure::NoGreeting)));
         drop(ours);
         flood.join().unwrap();
+    }
+
+    #[test]
+    fn who_loses_interest_waits_no_longer_for_a_keeper_that_says_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mute");
+        std::fs::write(&path, "#!/bin/sh\nexec sleep 1000\n").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let word = EventFd::from_value_and_flags(1, EfdFlags::EFD_CLOEXEC).unwrap();
+        let asked = Cell::new(0);
+        let lasts = || asked.replace(asked.get() + 1) < 3;
+        let interest = Interest { word: word.as_fd(), lasts: &lasts };
+        let error = start(&Executable::Path(path), Some(interest)).err().unwrap();
+        assert!(matches!(error.kind(), Kind::Keeper { failure: KeeperFailure::Unwanted, .. }), "{error}");
+        assert_eq!(asked.get(), 4, "a word that changes nothing ends nothing");
     }
 }

@@ -12,13 +12,14 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
-use nix::sys::epoll::{EpollEvent, EpollFlags};
+use nix::sys::epoll::EpollEvent;
 
 use crate::keeper::client::Client;
-use crate::keeper::handle::Executable;
+use crate::keeper::handle::{Executable, Keeper};
 use crate::link::command::Command;
 use crate::process::job::Job as FirstJob;
 use crate::sys::pidfd;
+use crate::sys::room::RoomWatch;
 use crate::sys::signal;
 
 use super::callbacks::{self, Callbacks};
@@ -39,8 +40,11 @@ pub(super) struct Driver {
     executable: Executable,
     initializer: Option<Arc<FirstJob>>,
     client: Option<Client>,
+    /// The one that the pool was made with.
+    first_keeper: Option<Arc<Keeper>>,
     next_id: u32,
     relay: Option<Relay>,
+    room: RoomWatch,
     /// Pipes that are not read while the relay is full.
     held_back: Vec<u32>,
     /// Command channels to be connected when there is nothing else to do.
@@ -95,26 +99,23 @@ impl Driver {
             executable,
             initializer: initializer.map(Arc::new),
             client: None,
+            first_keeper: client.as_ref().map(|client| Arc::clone(client.keeper())),
             next_id: 0,
             relay,
+            room: RoomWatch::new(RELAY),
             held_back: Vec::new(),
             connects: VecDeque::new(),
             callbacks: Callbacks::default(),
             end_by: None,
         };
         client.map_or(Ok(()), |client| driver.use_client(client))?;
-        if let Some(relay) = &driver.relay {
-            // A file is always writable, and cannot be watched.
-            let _ = driver.core.events.add(relay.target(), EpollEvent::new(EpollFlags::empty(), RELAY));
-        }
         Ok(driver)
     }
 
     /// Starts the first workers, on the thread that makes the pool.
     pub(super) fn start_all(&mut self) {
         let core = Arc::clone(&self.core);
-        let mut state = core.lock();
-        self.act(&mut state);
+        drop(self.act(&core, core.lock()));
     }
 
     /// Runs until the pool has come to its end.
@@ -123,8 +124,7 @@ impl Driver {
         let _end = End(Arc::clone(&self.core));
         loop {
             let core = Arc::clone(&self.core);
-            let mut state = core.lock();
-            self.act(&mut state);
+            let mut state = self.act(&core, core.lock());
             if self.is_finished(&state) {
                 break;
             }
@@ -163,7 +163,7 @@ impl Driver {
 
     fn finish(mut self) {
         // The keeper may end now, if nobody else uses it.
-        self.client = None;
+        (self.client, self.first_keeper) = (None, None);
         self.callbacks.finish();
     }
 
@@ -185,7 +185,7 @@ impl Driver {
                 BELLS => self.core.read_as_driver(),
                 CLIENT => self.hear(event.events()),
                 KEEPER => self.keeper_ended(),
-                RELAY => self.flush_relay(),
+                RELAY => self.flush_relay(event.events()),
                 output => self.pass_on_output((output - OUTPUT) as u32),
             }
         }
@@ -198,13 +198,13 @@ impl Driver {
     }
 
     /// Carries out what was left for the driver.
-    fn act(&mut self, state: &mut MutexGuard<'_, State>) {
+    fn act<'a>(&mut self, core: &'a Core, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         while let Some(duty) = state.deferred.pop_front() {
             match duty {
-                Duty::Start { slot } => self.start(state, slot),
-                Duty::Kill { slot } => self.kill(state, slot),
-                Duty::AskToStop { slot, number } => say(state, slot, Command::Cancel { number }),
-                Duty::Retire { slot } => say(state, slot, Command::Retire),
+                Duty::Start { slot } => state = self.start(core, state, slot),
+                Duty::Kill { slot } => self.kill(&mut state, slot),
+                Duty::AskToStop { slot, number } => say(&mut state, slot, Command::Cancel { number }),
+                Duty::Retire { slot } => say(&mut state, slot, Command::Retire),
             }
         }
         // Threads are waited for.
@@ -212,5 +212,6 @@ impl Driver {
         if state.machine.stage() == Stage::Terminating && can_force {
             self.end_by = Some(Instant::now() + LONGEST_END);
         }
+        state
     }
 }

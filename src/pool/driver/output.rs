@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
-use crate::pool::core::{OUTPUT, RELAY};
+use crate::pool::core::OUTPUT;
 use crate::pool::machine::Slot;
 use crate::pool::relay::Relay;
 use crate::pool::state::State;
+use crate::sys::room;
 
 use super::Driver;
 
@@ -17,9 +18,7 @@ impl Driver {
         let mut state = core.lock();
         let Some(slot) = state.slot_of(id) else { return };
         if self.relay.as_ref().is_some_and(Relay::is_full) {
-            self.watch_output(&state, slot, false);
-            self.held_back.push(id);
-            return;
+            return self.hold_back(&state, slot);
         }
         self.pass_on(&mut state, slot);
     }
@@ -32,37 +31,45 @@ impl Driver {
                 relay.write(bytes);
             }
         });
-        self.watch_relay();
+        self.tend_relay(state);
     }
 
-    pub(super) fn watch_output(&self, state: &State, slot: Slot, watch: bool) {
-        let Some(worker) = state.workers[slot].as_ref() else { return };
-        if let Some(pipe) = worker.stderr.pipe() {
-            let flags = if watch { EpollFlags::EPOLLIN } else { EpollFlags::empty() };
-            let _ = self.core.events.modify(pipe, &mut EpollEvent::new(flags, OUTPUT + u64::from(worker.id)));
-        }
-    }
-
-    pub(super) fn watch_relay(&self) {
-        if let Some(relay) = &self.relay {
-            let flags = if relay.is_waiting() { EpollFlags::EPOLLOUT } else { EpollFlags::empty() };
-            let _ = self.core.events.modify(relay.target(), &mut EpollEvent::new(flags, RELAY));
-        }
-    }
-
-    pub(super) fn flush_relay(&mut self) {
+    pub(super) fn flush_relay(&mut self, events: EpollFlags) {
         let Some(relay) = &mut self.relay else { return };
         relay.flush();
-        let full = relay.is_full();
-        self.watch_relay();
-        if !full {
-            let core = Arc::clone(&self.core);
-            let state = core.lock();
-            for id in std::mem::take(&mut self.held_back) {
-                if let Some(slot) = state.slot_of(id) {
-                    self.watch_output(&state, slot, true);
-                }
+        if room::is_gone(events) {
+            relay.give_up();
+        }
+        let core = Arc::clone(&self.core);
+        let state = core.lock();
+        self.tend_relay(&state);
+    }
+
+    /// Waits for room while something needs it, and reads again what was held back once there is some.
+    fn tend_relay(&mut self, state: &State) {
+        let Some(relay) = &mut self.relay else { return };
+        if !self.room.set(&self.core.events, relay.target(), relay.is_waiting()) {
+            // Nobody would tell when to go on, and the workers must.
+            relay.give_up();
+        }
+        if relay.is_full() {
+            return;
+        }
+        for id in std::mem::take(&mut self.held_back) {
+            let worker = state.slot_of(id).and_then(|slot| state.workers[slot].as_ref());
+            if let Some(pipe) = worker.and_then(|worker| worker.stderr.pipe()) {
+                let output = EpollEvent::new(EpollFlags::EPOLLIN, OUTPUT + u64::from(id));
+                let _ = self.core.events.add(pipe, output);
             }
+        }
+    }
+
+    /// A pipe that stayed in the set would tell of its end, should its worker close it, again and again.
+    fn hold_back(&mut self, state: &State, slot: Slot) {
+        let Some(worker) = state.workers[slot].as_ref() else { return };
+        if let Some(pipe) = worker.stderr.pipe() {
+            let _ = self.core.events.delete(pipe);
+            self.held_back.push(worker.id);
         }
     }
 }

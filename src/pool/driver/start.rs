@@ -2,12 +2,13 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::MutexGuard;
 
 use bytes::Bytes as Buffer;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use crate::error::Kind;
-use crate::keeper::handle::Keeper;
+use crate::keeper::handle::{Interest, Keeper};
 use crate::keeper::identity;
 use crate::link::command::Command;
 use crate::link::frame::DownHead;
@@ -15,8 +16,8 @@ use crate::link::host_end::HostEnd;
 use crate::link::lane::Lane;
 use crate::link::request::{Launch, Role, Settings, StartMethod};
 use crate::link::ring::Breach;
-use crate::pool::core::OUTPUT;
-use crate::pool::machine::Slot;
+use crate::pool::core::{Core, OUTPUT};
+use crate::pool::machine::{Slot, Stage};
 use crate::pool::options::{Options, Output};
 use crate::pool::state::{Ending, State};
 use crate::pool::worker::{Initializer, WorkerProcess};
@@ -32,17 +33,50 @@ const STDERR_KEPT: usize = 8 * 1024;
 
 impl Driver {
     /// Starts a worker; should that fail, the machine hears of a worker that ended before it was ready.
-    pub(in crate::pool) fn start(&mut self, state: &mut State, slot: Slot) {
+    pub(super) fn start<'a>(
+        &mut self,
+        core: &'a Core,
+        state: MutexGuard<'a, State>,
+        slot: Slot,
+    ) -> MutexGuard<'a, State> {
+        let (mut state, reached) = self.reach_keeper(core, state);
         if state.workers.len() <= slot {
             state.workers.resize_with(slot + 1, || None);
         }
-        match self.try_start(slot, state.machine.is_doubtful(slot)) {
+        match reached.and_then(|()| self.try_start(slot, state.machine.is_doubtful(slot))) {
             Ok(worker) => state.install(slot, worker),
             Err(error) => {
                 tracing::warn!(%error, "worker could not be started");
                 state.worker_ended(slot, Ending::NotStarted, Some(error.to_string()));
             }
         }
+        state
+    }
+
+    /// Sees to it that there is a keeper. One that is started anew may take long to answer, so nobody is kept from
+    /// the pool meanwhile, and a pool that ends does not wait for it.
+    fn reach_keeper<'a>(
+        &mut self,
+        core: &'a Core,
+        state: MutexGuard<'a, State>,
+    ) -> (MutexGuard<'a, State>, Result<(), crate::Error>) {
+        let is_over = |state: &State| state.machine.stage() == Stage::Terminating;
+        if self.options.threads || self.client.is_some() {
+            return (state, Ok(()));
+        }
+        if is_over(&state) {
+            return (state, Err(Kind::Closed.into()));
+        }
+        core.release(state);
+        let lasts = || {
+            // Whatever it was for, the driver looks at all of it once it has done this.
+            core.answer_kick();
+            !is_over(&core.lock())
+        };
+        let reached = self.start_client(Interest { word: core.kicked(), lasts: &lasts });
+        let state = core.lock();
+        let reached = if is_over(&state) { Err(Kind::Closed.into()) } else { reached };
+        (state, reached)
     }
 
     /// A doubtful one has to answer first.
@@ -51,7 +85,6 @@ impl Driver {
         if self.options.threads {
             return self.start_thread(slot, doubtful);
         }
-        self.ensure_client()?;
         let Some(client) = &mut self.client else {
             return Err(Kind::Broken("the keeper died".to_owned()).into());
         };
@@ -81,12 +114,11 @@ impl Driver {
         Ok(WorkerProcess::new(id, lane, stderr, initializer))
     }
 
-    /// The keeper may have died since the last start.
-    pub(super) fn ensure_client(&mut self) -> Result<(), crate::Error> {
-        if self.client.is_some() {
-            return Ok(());
-        }
-        let keeper = Keeper::of(&self.executable)?;
+    /// The keeper may have died since the last start, and its executable may be another one now. Functions are
+    /// known by what the first one said.
+    fn start_client(&mut self, interest: Interest<'_>) -> Result<(), crate::Error> {
+        let keeper = Keeper::while_wanted(&self.executable, Some(interest))?;
+        self.first_keeper.as_ref().map_or(Ok(()), |first| keeper.check_same_as(first))?;
         let client = keeper.client().map_err(|error| crate::Error::system("reach the keeper", error))?;
         self.use_client(client).map_err(|error| crate::Error::system("watch the keeper", error))
     }

@@ -26,6 +26,7 @@ use crate::keeper::client::Client as Keeping;
 use crate::keeper::handle::{Executable, Keeper};
 use crate::sync::counters::{Count, Counters};
 use crate::sys::pidfd;
+use crate::sys::room::{self, RoomWatch};
 
 use super::control::protocol::{Answer, Request};
 use super::control::{Client, Listener};
@@ -124,6 +125,7 @@ pub(crate) struct Driver {
     waiting: Vec<Waiting>,
     downs: Vec<Asker>,
     terminal: Option<Terminal>,
+    room: RoomWatch,
     open_files: Option<(u64, u64)>,
     reload: Option<Reload>,
     pools: Pools,
@@ -146,10 +148,6 @@ impl Driver {
             watch(listener.as_fd(), LISTENER)?;
         }
         let terminal = terminal.then(Terminal::stdout).transpose().map_err(system)?;
-        if let Some(terminal) = &terminal {
-            // A file is always writable, and cannot be watched.
-            let _ = events.add(terminal.target(), EpollEvent::new(EpollFlags::empty(), TERMINAL));
-        }
         let pool_kick = Arc::clone(&kick);
         let mut driver = Driver {
             machine,
@@ -177,6 +175,7 @@ impl Driver {
             waiting: Vec::new(),
             downs: Vec::new(),
             terminal,
+            room: RoomWatch::new(TERMINAL),
             open_files,
             reload,
             pools: Pools::new(pool_kick),
@@ -206,6 +205,7 @@ impl Driver {
     }
 
     fn wait(&mut self) {
+        self.watch_terminal();
         let wake_at = [self.machine.wake_at(), self.next_probe()].into_iter().flatten().min();
         let timeout = wake_at.map(|at| at.saturating_duration_since(Instant::now()));
         let mut events = [EpollEvent::empty(); 64];
@@ -216,7 +216,7 @@ impl Driver {
                 CLIENT => self.hear_keeper(event.events()),
                 KEEPER => self.keeper_ended(),
                 LISTENER => self.take_clients(),
-                TERMINAL => self.flush_terminal(),
+                TERMINAL => self.flush_terminal(event.events()),
                 token if token >= CLIENTS => self.hear_client(token),
                 token if token >= SIGNS => self.hear_sign(token - SIGNS),
                 token => self.read_pipe(token - PIPES),
@@ -298,19 +298,22 @@ impl Driver {
         }
     }
 
-    fn flush_terminal(&mut self) {
+    fn flush_terminal(&mut self, events: EpollFlags) {
         if let Some(terminal) = &mut self.terminal {
             terminal.flush();
+            if room::is_gone(events) {
+                terminal.give_up();
+            }
         }
-        self.watch_terminal();
     }
 
     /// Programs are not read while the terminal is behind.
     fn watch_terminal(&mut self) {
-        let Some(terminal) = &self.terminal else { return };
-        let mut flags = EpollFlags::empty();
-        flags.set(EpollFlags::EPOLLOUT, terminal.is_waiting());
-        let _ = self.events.modify(terminal.target(), &mut EpollEvent::new(flags, TERMINAL));
+        let Some(terminal) = &mut self.terminal else { return };
+        if !self.room.set(&self.events, terminal.target(), terminal.is_waiting()) {
+            // Nobody would tell when to go on, and the programs must.
+            terminal.give_up();
+        }
         if !terminal.is_full() {
             self.resume_pipes();
         }

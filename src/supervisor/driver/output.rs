@@ -74,9 +74,6 @@ impl Driver {
         self.with_source(unit, which, |source, buffer, emit| {
             source.read(buffer, emit);
         });
-        if !has_file {
-            self.watch_terminal();
-        }
     }
 
     fn hold_back(&mut self, unit: UnitId, which: usize) {

@@ -130,6 +130,11 @@ impl Terminal {
         self.pending.drain(..done);
     }
 
+    /// Forgets what is pending: nobody will read it.
+    pub(crate) fn give_up(&mut self) {
+        self.pending.clear();
+    }
+
     fn write(&mut self, from: usize) -> io::Result<usize> {
         let bytes = &self.pending[from..];
         match &mut self.out {
