@@ -36,12 +36,22 @@ impl State {
             if job.completion.is_some() {
                 return;
             }
+            // Who submits has gone too, and a job that is never sealed would stay.
+            job.sealed = true;
             job.detached = true;
             job.mailbox.clear();
             if job.outstanding == 0 {
                 self.jobs.remove(&key);
             }
         }
+    }
+
+    /// Nobody wants anything of it: what is not done is cancelled.
+    pub(in crate::pool) fn abandon(&mut self, key: JobKey) {
+        if self.jobs.get(&key).is_some_and(|job| !job.is_complete()) {
+            self.run(Event::Cancel { job: key });
+        }
+        self.detach(key);
     }
 
     /// What has come of a job, once all has; the job is gone then.
