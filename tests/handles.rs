@@ -3,13 +3,14 @@
 mod common;
 
 use std::path::PathBuf;
-use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex};
+use std::pin::Pin;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use common::{Gate, note, notes, stop_at, until};
-use watertight::{Pool, task};
+use watertight::{AsyncResult, Pool, task};
 
 const MOMENT: Duration = Duration::from_millis(20);
 
@@ -335,4 +336,43 @@ fn a_submission_waits_while_too_many_are_pending() {
     assert_eq!(queued.into_iter().map(|later| later.get().unwrap()).collect::<Vec<_>>(), [1, 4]);
     // One submission may be larger than the bound, and comes in pieces.
     assert_eq!(pool.map_async(square, 0..100).unwrap().get().unwrap().len(), 100);
+}
+
+/// A waker that asks the pool something when it is woken, and owns what is dropped with it.
+struct Meddler {
+    pool: Weak<Pool>,
+    woken: Sender<()>,
+    _owned: Option<Mutex<AsyncResult<i64>>>,
+}
+
+impl Wake for Meddler {
+    fn wake(self: Arc<Self>) {
+        let _ = self.pool.upgrade().map(|pool| pool.stats());
+        let _ = self.woken.send(());
+    }
+}
+
+#[watertight::test]
+fn a_waker_may_use_the_pool_and_drop_its_handles() {
+    let (gate, pool) = (Gate::new(), Arc::new(Pool::new(1).unwrap()));
+    let (woken, wakings) = channel();
+    let meddler = |owned: bool| {
+        let owned = owned.then(|| Mutex::new(pool.apply_async(square, (2,)).unwrap()));
+        Waker::from(Arc::new(Meddler { pool: Arc::downgrade(&pool), woken: woken.clone(), _owned: owned }))
+    };
+    let poll =
+        |later: &mut AsyncResult<i64>, waker: Waker| Pin::new(later).poll(&mut Context::from_waker(&waker));
+    let mut later = pool.apply_async(stop_and_return, (gate.path(), 7)).unwrap();
+    assert!(poll(&mut later, meddler(true)).is_pending());
+    assert!(poll(&mut later, meddler(true)).is_pending(), "the first waker is dropped");
+    assert!(poll(&mut later, meddler(false)).is_pending());
+    drop(gate.wait_for_task());
+    wakings.recv().unwrap();
+    let Poll::Ready(value) = poll(&mut later, meddler(true)) else { panic!("it was woken") };
+    assert_eq!(value.unwrap(), 7);
+    let mut dropped = pool.apply_async(stop_and_return, (gate.path(), 7)).unwrap();
+    assert!(poll(&mut dropped, meddler(true)).is_pending());
+    drop(dropped);
+    drop(gate.wait_for_task());
+    assert_eq!(pool.apply(square, (3,)).unwrap(), 9);
 }

@@ -2,11 +2,13 @@
 
 mod common;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use common::{Gate, stop_at, until};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use watertight::Pool;
 
 static PULLED: AtomicU64 = AtomicU64::new(0);
@@ -54,6 +56,75 @@ fn with_the_default_buffer_too_an_endless_input_is_pulled_boundedly() {
     let mut outcomes = pool.imap(square, endless);
     assert_eq!(outcomes.by_ref().take(10_000).map(Result::unwrap).last(), Some(9999 * 9999));
     assert!(PULLED.load(Ordering::Relaxed) <= 10_000 + 4096);
+}
+
+#[watertight::test]
+fn without_a_limit_to_the_buffer_the_iteration_goes_on_after_the_first_outcome() {
+    let pool = Pool::builder().workers(1).buffer(usize::MAX).start().unwrap();
+    let outcomes: Vec<u64> = pool.imap(square, 0..3).map(Result::unwrap).collect();
+    assert_eq!(outcomes, [0, 1, 4]);
+    // Pulled one by one, so that there is more to pull after the first one is read.
+    let endless: Vec<u64> = pool.imap_unordered(square, 0..).take(1000).map(Result::unwrap).collect();
+    assert_eq!(endless.len(), 1000);
+}
+
+/// Panics where this process encodes or decodes the number 3.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Touchy<const ENCODED: bool>(u64);
+
+impl<const ENCODED: bool> Serialize for Touchy<ENCODED> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        assert!(!ENCODED || self.0 != 3, "encodes no three");
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de, const ENCODED: bool> Deserialize<'de> for Touchy<ENCODED> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = u64::deserialize(deserializer)?;
+        assert!(ENCODED || number != 3, "decodes no three");
+        Ok(Touchy(number))
+    }
+}
+
+/// Everything that an iterator gives, panics included, until it ends.
+fn all_of<T>(mut outcomes: impl Iterator<Item = T>) -> (Vec<T>, usize) {
+    let (mut all, mut panics) = (Vec::new(), 0);
+    loop {
+        match catch_unwind(AssertUnwindSafe(|| outcomes.next())) {
+            Ok(Some(outcome)) => all.push(outcome),
+            Ok(None) => return (all, panics),
+            Err(_) => panics += 1,
+        }
+    }
+}
+
+#[watertight::test]
+fn an_iteration_goes_on_to_its_end_after_a_panic_of_its_readers_own() {
+    for buffer in [1, 4, 4096] {
+        let pool = Pool::builder().workers(2).buffer(buffer).start().unwrap();
+        let (all, panics) = all_of(pool.imap(Touchy::<false>, 0..10));
+        assert!(panics == 1 && all.len() < 10 && all.last().is_some(), "{all:?}");
+        let (all, panics) = all_of(pool.imap_unordered(Touchy::<false>, 0..10));
+        assert!(panics == 1 && all.len() < 10, "{all:?}");
+        let (all, panics) = all_of(pool.imap(|x: Touchy<true>| x.0, (0..10).map(Touchy)));
+        let all: Vec<u64> = all.into_iter().map(Result::unwrap).collect();
+        assert_eq!((all, panics), (vec![0, 1, 2, 4, 5, 6, 7, 8, 9], 1));
+    }
+}
+
+#[watertight::test]
+fn a_map_whose_caller_panics_leaves_nothing_to_do() {
+    let (gate, pool) = (Gate::new(), Pool::builder().workers(1).grace(Duration::ZERO).start().unwrap());
+    let inputs = (0..).map(|x| if x == 0 { gate.path() } else { panic!("no more inputs") });
+    let map = || pool.map(|gate: PathBuf| stop_at(&gate), inputs);
+    assert!(catch_unwind(AssertUnwindSafe(map)).is_err());
+    until(|| pool.stats().in_flight == 0 && pool.stats().queued == 0);
+    let map = || pool.map(|x: Touchy<true>| x.0, (0..10).map(Touchy));
+    assert!(catch_unwind(AssertUnwindSafe(map)).is_err());
+    let map = || pool.map(Touchy::<false>, 0..10);
+    assert!(catch_unwind(AssertUnwindSafe(map)).is_err());
+    assert_eq!(pool.apply(square, (3,)).unwrap(), 9);
 }
 
 #[watertight::test]

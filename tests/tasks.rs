@@ -4,8 +4,9 @@
 mod common;
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use common::until;
 use serde::{Deserialize, Serialize};
 use watertight::{
     Absent, Bytes, Encoding, ExitStatus, Output, Pool, RemoteError, Shared, Signal, TaskError, TaskErrorKind,
@@ -96,6 +97,26 @@ fn a_death_is_told_with_all_that_is_known() {
     assert!(format!("{error:?}").ends_with("stderr of the worker:\nthe first line\nthe last line\n"));
     let json = serde_json::to_string(&error).unwrap();
     assert_eq!(serde_json::from_str::<TaskError>(&json).unwrap(), error);
+}
+
+#[watertight::test]
+fn a_failure_is_told_with_the_time_that_its_own_task_took() {
+    const MOMENT: Duration = Duration::from_millis(30);
+    fn fails_after(moment: Duration) {
+        let start = Instant::now();
+        until(|| start.elapsed() >= moment);
+        panic!("after a moment")
+    }
+    for pool in [Pool::new(1).unwrap(), Pool::threads(1).unwrap()] {
+        for _ in 0..5 {
+            let error = pool.apply(fails_after, (MOMENT,)).unwrap_err();
+            assert!(error.elapsed().unwrap() >= MOMENT, "{error}");
+            // Others stand behind it, and have begun by the time that somebody reads what became of it.
+            let moments = [MOMENT, Duration::ZERO, Duration::ZERO];
+            let error = pool.map(fails_after, moments).unwrap_err();
+            assert!(error.first().elapsed().unwrap() >= MOMENT, "{}", error.first());
+        }
+    }
 }
 
 #[watertight::test]

@@ -52,8 +52,10 @@ where
                     break;
                 };
                 left -= 1;
+                // An input that panics here has no place in the submission.
+                let pushed = encoder.push(&input, self.largest_argument);
                 self.pulled += 1;
-                match encoder.push(&input, self.largest_argument) {
+                match pushed {
                     Ok(None) => {}
                     Ok(Some(before)) => {
                         let count = u64::from(before.count());

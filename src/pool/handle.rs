@@ -35,10 +35,11 @@ impl Submission {
 
     /// Waits until all has come.
     fn take(&self, deadline: Option<Instant>) -> Option<Mailbox> {
-        self.core.wait(self.job, deadline, Role::None, |state| {
+        let job = self.core.wait(self.job, deadline, Role::None, |state| {
             let complete = state.jobs.get(&self.job).is_none_or(|job| job.is_complete()) || state.ended;
-            complete.then(|| state.jobs.remove(&self.job).map(|job| job.mailbox).unwrap_or_default())
-        })
+            complete.then(|| state.jobs.remove(&self.job))
+        });
+        job.map(|job| job.map(|job| job.mailbox).unwrap_or_default())
     }
 
     fn is_ready(&self) -> bool {
@@ -80,20 +81,26 @@ impl Submission {
         late.into_iter().for_each(callbacks::run);
     }
 
+    /// Wakers are cloned and dropped without the lock, for they are the user's code.
     fn poll(&self, context: &mut Context<'_>) -> Poll<Mailbox> {
+        let waker = context.waker().clone();
         let mut state = self.core.lock();
         if let Some(job) = state.jobs.get_mut(&self.job).filter(|job| !job.is_complete()) {
-            job.waker = Some(context.waker().clone());
+            let before = job.waker.replace(waker);
             self.core.release(state);
+            drop(before);
             return Poll::Pending;
         }
-        Poll::Ready(state.jobs.remove(&self.job).map(|job| job.mailbox).unwrap_or_default())
+        let job = state.jobs.remove(&self.job);
+        drop(state);
+        Poll::Ready(job.map(|job| job.mailbox).unwrap_or_default())
     }
 }
 
 impl Drop for Submission {
     fn drop(&mut self) {
-        self.core.lock().detach(self.job);
+        let waker = self.core.lock().detach(self.job);
+        drop(waker);
     }
 }
 

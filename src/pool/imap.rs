@@ -12,7 +12,6 @@ use crate::task::error::TaskError;
 use super::core::{Core, Role};
 use super::feed::Feed;
 use super::job::Mailbox;
-use super::machine::Event;
 use super::outcome::decode_all;
 
 /// The order of outcomes.
@@ -118,11 +117,16 @@ where
         }
     }
 
+    /// How many inputs the buffer allows to be pulled by now.
+    fn most_pulled(&self) -> u64 {
+        self.read.saturating_add(self.buffer)
+    }
+
     fn feed_workers(&mut self) {
         if self.feed.exhausted {
             return;
         }
-        let room = (self.read + self.buffer).saturating_sub(self.feed.pulled);
+        let room = self.most_pulled().saturating_sub(self.feed.pulled);
         let appetite = self.core.lock().appetite(self.feed.job).min(room);
         // One by one: an input that is held back while the next one is slow to come would be late.
         for _ in 0..appetite {
@@ -136,14 +140,18 @@ where
     /// Takes what has come, or waits until something does; false if the deadline passes.
     fn receive(&mut self, deadline: Option<Instant>) -> bool {
         let (job, exhausted, room) =
-            (self.feed.job, self.feed.exhausted, self.read + self.buffer > self.feed.pulled);
+            (self.feed.job, self.feed.exhausted, self.most_pulled() > self.feed.pulled);
         let mailbox = &mut self.mailbox;
         let news = self.core.wait(job, deadline, Role::Returning, |state| {
             let hungry = !exhausted && room && state.has_appetite(job);
             let ended = state.ended;
             let job = state.jobs.get_mut(&job)?;
-            let news = hungry || !job.mailbox.is_empty() || job.is_complete() || ended;
-            news.then(|| job.mailbox.swap(mailbox))
+            let over = !hungry && job.mailbox.is_empty() && (job.outstanding == 0 || ended);
+            let news = hungry || over || !job.mailbox.is_empty();
+            news.then(|| {
+                job.mailbox.swap(mailbox);
+                over
+            })
         });
         let (order, waiting, arrived) = (self.order, &mut self.waiting, &mut self.arrived);
         decode_all(mailbox, &self.feed.function.name, |index, outcome| {
@@ -151,7 +159,16 @@ where
             *arrived += 1;
             waiting.insert(place, outcome);
         });
+        if news == Some(true) {
+            self.pass_over_lost();
+        }
         news.is_some()
+    }
+
+    /// Nothing more comes of what was pulled: what is missing was lost to a panic of the caller's own, while it was
+    /// decoded.
+    fn pass_over_lost(&mut self) {
+        self.read = self.waiting.keys().next().copied().unwrap_or(self.feed.pulled);
     }
 }
 
@@ -174,9 +191,7 @@ where
 impl<I: Iterator, R> Drop for Stream<I, R> {
     fn drop(&mut self) {
         let mut state = self.core.lock();
-        state.seal(self.feed.job);
-        state.run(Event::Cancel { job: self.feed.job });
-        state.detach(self.feed.job);
+        state.abandon(self.feed.job);
         self.core.release(state);
     }
 }

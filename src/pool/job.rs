@@ -166,11 +166,9 @@ impl Job {
         self.sealed && self.outstanding == 0
     }
 
-    /// Wakes whoever sleeps on news of it.
-    pub(super) fn wake(&mut self) {
+    /// Wakes whoever sleeps on news of it. The waker is to be woken without the pool's lock, once all has come.
+    pub(super) fn wake(&mut self) -> Option<Waker> {
         self.sleepers.drain(..).for_each(|thread| thread.unpark());
-        if let Some(waker) = self.waker.take_if(|_| self.sealed && self.outstanding == 0) {
-            waker.wake();
-        }
+        self.waker.take_if(|_| self.sealed && self.outstanding == 0)
     }
 }

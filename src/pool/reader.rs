@@ -13,6 +13,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 use crate::link::patience::Patience;
@@ -78,10 +79,12 @@ impl Core {
             self.nudge();
         }
         let kick = state.needs_driver();
+        let wakers = state.take_wakers();
         drop(state);
         if kick {
             self.kick();
         }
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Takes the poller's role if it is free. To be given back by `step_down`.

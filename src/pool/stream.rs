@@ -206,6 +206,6 @@ impl JsonOutcomes {
 impl Drop for JsonOutcomes {
     fn drop(&mut self) {
         self.cancel();
-        self.stream.core.lock().detach(self.stream.job);
+        let _ = self.stream.core.lock().detach(self.stream.job);
     }
 }

@@ -7,7 +7,7 @@ use crate::task::arguments::Transfer;
 use crate::task::error::{Encoding, TaskContext, TaskError, TaskErrorKind};
 
 use super::batch::{Encoder, Function, Name, TaskOptions};
-use super::core::Role;
+use super::core::{Core, Role};
 use super::feed::Feed;
 use super::functions::not_run;
 use super::handle::Submission;
@@ -16,6 +16,21 @@ use super::machine;
 use super::map::MapError;
 use super::sorted::Sorted;
 use super::{Pool, job, outcome};
+
+/// A submission whose outcomes are awaited where it was made. Should that come to a panic of the caller's, in an
+/// input or in what encodes or decodes, nobody wants the rest.
+struct Wanted<'a> {
+    core: &'a Core,
+    job: machine::JobKey,
+}
+
+impl Drop for Wanted<'_> {
+    fn drop(&mut self) {
+        let mut state = self.core.lock();
+        state.abandon(self.job);
+        self.core.release(state);
+    }
+}
 
 impl Pool {
     pub(super) fn apply_function<A: Transfer, R: Transfer>(
@@ -65,6 +80,7 @@ impl Pool {
         let _hold = self.core.hold();
         let opened = function.and_then(|function| self.open(function, inputs));
         let mut feed = opened.map_err(|error| MapError::refused(not_run(error, &name)))?;
+        let _wanted = Wanted { core: &self.core, job: feed.job };
         let (mut sorted, mut mailbox) = (Sorted::new(), job::Mailbox::default());
         loop {
             let appetite = self.core.lock().appetite(feed.job);
@@ -85,7 +101,6 @@ impl Pool {
                 break;
             }
         }
-        self.core.lock().detach(feed.job);
         Ok((sorted, feed.pulled, name))
     }
 

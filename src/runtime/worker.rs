@@ -144,9 +144,18 @@ impl Worker {
         self.parts.clear();
         let kind = self.call(end);
         words.end();
-        end.respond(number, kind, &mut self.result, &mut self.parts, None)?;
+        let measure = self.measure(kind, start);
+        end.respond(number, kind, &mut self.result, &mut self.parts, measure)?;
         self.end_of_time(lane);
         Ok(())
+    }
+
+    /// What is told of a task beside its result. Whoever reads of a failure wants to know how long it took, and the
+    /// black box is about another task by then.
+    #[inline]
+    fn measure(&self, kind: UpKind, start: u64) -> Option<Measure> {
+        let told = self.terms.measured || (kind != UpKind::Value && self.frame.timed);
+        told.then(|| measure(start))
     }
 
     /// The time of the next task begins when it is noted down, not when it is claimed.
@@ -186,7 +195,7 @@ impl Worker {
             timer.disarm();
         }
         end_of_task();
-        let measure = if self.terms.measured { Some(measure(start)) } else { None };
+        let measure = self.measure(kind, start);
         end.respond(number, kind, &mut self.result, &mut self.parts, measure)?;
         self.end_of_time(lane);
         Ok(())
@@ -292,6 +301,7 @@ impl Code {
     }
 }
 
+#[cold]
 fn measure(start: u64) -> Measure {
     Measure {
         start,

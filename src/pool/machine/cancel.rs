@@ -1,10 +1,10 @@
 //! What nobody wants any more: taken back, or asked to stop.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::timers::after;
 use super::worker::{Condemned, Phase};
-use super::{Action, BatchKey, JobKey, Machine, Slot, Span, Verdict, Wanted};
+use super::{Action, BatchKey, Front, JobKey, Machine, Slot, Span, Verdict, Wanted};
 
 impl Machine {
     /// No more than this is wanted of a submission.
@@ -71,24 +71,24 @@ impl Machine {
         }
     }
 
-    /// What is left in the lane has begun.
+    /// What is left in the lane has begun, or is on its way and cannot come back.
     pub(super) fn after_take_back(
         &mut self,
         slot: Slot,
-        running_for: Option<Duration>,
+        front: Front,
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
         self.condemn_unwanted(slot, now, actions);
         self.expect_exit(slot, now);
         if let Some(item) = self.workers[slot].overdue.take() {
-            self.time_out(slot, item, running_for, now, actions);
+            self.time_out(slot, item, front, now, actions);
         }
         self.fill(now, actions);
         self.finish_if_done(now, actions);
     }
 
-    /// Condemns the first item in flight if it was cancelled: it has begun, or it would have come back.
+    /// Condemns the first item in flight if it was cancelled: it would have come back if it could.
     pub(super) fn condemn_unwanted(&mut self, slot: Slot, now: Instant, actions: &mut Vec<Action>) {
         if self.unwanted == 0 {
             return;

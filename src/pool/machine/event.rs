@@ -27,12 +27,11 @@ pub(in crate::pool) enum Event {
     Initialized {
         slot: Slot,
     },
-    /// The last `count` items in flight are the host's again. What is first then has begun; `running_for` is
-    /// how long ago, if the worker says.
+    /// The last `count` items in flight are the host's again. `front` says whether what is first then has begun.
     TookBack {
         slot: Slot,
         count: u32,
-        running_for: Option<Duration>,
+        front: Front,
     },
     /// A worker has ended. `running`: the first item in flight was begun. `ready`: it ever took tasks.
     Died {
@@ -81,6 +80,17 @@ impl Event {
     pub(in crate::pool) fn is_of_a_lane(&self) -> bool {
         matches!(self, Event::Submit { .. } | Event::Settled { .. } | Event::Failed { .. })
     }
+}
+
+/// How far a worker is with what is first in its lane after a take-back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::pool) enum Front {
+    /// It is not ready for anything yet.
+    Starting,
+    /// It has claimed nothing. If something is left, that is larger than the ring and on its way.
+    Unclaimed,
+    /// It has claimed the first item, and began it so long ago, if it says.
+    Claimed(Option<Duration>),
 }
 
 /// What the driver has to do.

@@ -29,7 +29,7 @@ use rustc_hash::FxHashMap;
 
 use worker::{Phase, Worker};
 
-pub(super) use event::{Action, Event, Verdict};
+pub(super) use event::{Action, Event, Front, Verdict};
 pub(super) use farewell::Stage;
 pub(super) use span::{Batch, BatchKey, JobKey, Slot, Span};
 
@@ -118,9 +118,9 @@ impl Machine {
             Event::Settled { slot, count } => self.settled(slot, count, now, actions),
             Event::Failed { slot, retriable } => self.failed(slot, retriable, now, actions),
             Event::Initialized { slot } => self.initialized(slot, now, actions),
-            Event::TookBack { slot, count, running_for } => {
+            Event::TookBack { slot, count, front } => {
                 self.took_back(slot, count, actions);
-                self.after_take_back(slot, running_for, now, actions);
+                self.after_take_back(slot, front, now, actions);
             }
             Event::Died { slot, running, ready, reason } => {
                 self.died(slot, running, ready, reason, now, actions)

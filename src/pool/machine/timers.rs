@@ -4,13 +4,17 @@ use std::time::{Duration, Instant};
 
 use super::suspects::Suspicion;
 use super::worker::Phase;
-use super::{Action, BatchKey, Machine, Slot, Verdict};
+use super::{Action, BatchKey, Front, Machine, Slot, Verdict};
 
 /// Longer than that is for ever, and nothing that a clock could show.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// A worker that begins nothing for so long, although a time-out has passed, is not believed to live.
 const LONGEST_SILENCE: Duration = Duration::from_secs(1);
+
+/// A worker may be so long in starting, or in taking in a frame that is larger than its ring, when a time-out has
+/// passed.
+const LONGEST_PREPARATION: Duration = Duration::from_secs(10);
 
 /// So much later.
 pub(super) fn after(now: Instant, delay: Duration) -> Instant {
@@ -89,13 +93,15 @@ impl Machine {
         &mut self,
         slot: Slot,
         item: (BatchKey, u32),
-        running_for: Option<Duration>,
+        front: Front,
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
         let worker = &mut self.workers[slot];
-        let Some(front) = worker.spans.front() else { return self.began_nothing(slot, item, now, actions) };
-        let Some(limit) = self.batches.get(&front.key).and_then(|open| open.batch.timeout) else { return };
+        let (Some(span), Front::Claimed(running_for)) = (worker.spans.front(), front) else {
+            return self.began_nothing(slot, item, front, now, actions);
+        };
+        let Some(limit) = self.batches.get(&span.key).and_then(|open| open.batch.timeout) else { return };
         // Who has claimed it and not begun was interrupted between the two.
         let ran = running_for.unwrap_or_default();
         // Only once: nobody has to believe a worker twice.
@@ -108,16 +114,36 @@ impl Machine {
         self.wake_by(at);
     }
 
-    /// Its items are in the queue again, and it may have the next one. It may be starting, or be stopped.
-    fn began_nothing(&mut self, slot: Slot, item: (BatchKey, u32), now: Instant, actions: &mut Vec<Action>) {
+    /// Its items are in the queue again, and it may have the next one, or the first is still on its way. It may be
+    /// starting, or be stopped.
+    fn began_nothing(
+        &mut self,
+        slot: Slot,
+        item: (BatchKey, u32),
+        front: Front,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        let limit = self.batches.get(&item.0).and_then(|open| open.batch.timeout);
         let worker = &mut self.workers[slot];
-        let since = *worker.silent_since.get_or_insert(worker.since);
-        if now - since < LONGEST_SILENCE {
-            return;
+        let travels = !worker.spans.is_empty();
+        let (since, longest) = match front {
+            // Not even that it is silent counts yet.
+            Front::Starting => (worker.started, LONGEST_PREPARATION),
+            _ => {
+                let since = *worker.silent_since.get_or_insert(worker.since);
+                (since, if travels { LONGEST_PREPARATION } else { LONGEST_SILENCE })
+            }
+        };
+        if now - since >= longest {
+            if let Some(limit) = limit.filter(|_| !travels && front != Front::Starting) {
+                self.suspect(item, Suspicion::Strong, Verdict::TimedOut(limit), actions);
+            }
+            return self.doom(slot, actions);
         }
-        if let Some(limit) = self.batches.get(&item.0).and_then(|open| open.batch.timeout) {
-            self.suspect(item, Suspicion::Strong, Verdict::TimedOut(limit), actions);
+        if let Some(limit) = limit.filter(|_| travels) {
+            worker.since = now;
+            self.wake_by(after(now, limit));
         }
-        self.doom(slot, actions);
     }
 }

@@ -100,7 +100,6 @@ impl State {
         let Some(worker) = self.workers[slot].as_mut() else {
             return WorkerContext { pid: None, elapsed, usage, stderr: Err(Absent::NotStarted) };
         };
-        let elapsed = elapsed.or_else(|| worker.lane.lane().black_box().elapsed(monotonic_nanos()));
         WorkerContext { pid: worker.pid(), elapsed, usage, stderr: Ok(worker.stderr.text()) }
     }
 }

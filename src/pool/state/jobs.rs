@@ -1,5 +1,7 @@
 //! Submissions: what is opened, submitted, sealed and taken.
 
+use std::task::Waker;
+
 use crate::sync::counters::Count;
 use crate::task::context::Progress;
 use crate::task::error::{TaskContext, TaskError, TaskErrorKind};
@@ -30,18 +32,27 @@ impl State {
         self.tell(key);
     }
 
-    /// Nobody wants what still comes of it.
-    pub(in crate::pool) fn detach(&mut self, key: JobKey) {
-        if let Some(job) = self.jobs.get_mut(&key) {
-            if job.completion.is_some() {
-                return;
-            }
-            job.detached = true;
-            job.mailbox.clear();
-            if job.outstanding == 0 {
-                self.jobs.remove(&key);
-            }
+    /// Nobody wants what still comes of it. Who waited for it is dropped without the lock.
+    pub(in crate::pool) fn detach(&mut self, key: JobKey) -> Option<Waker> {
+        let job = self.jobs.get_mut(&key).filter(|job| job.completion.is_none())?;
+        // Who submits has gone too, and a job that is never sealed would stay.
+        job.sealed = true;
+        job.detached = true;
+        job.mailbox.clear();
+        let waker = job.waker.take();
+        if job.outstanding == 0 {
+            self.jobs.remove(&key);
         }
+        waker
+    }
+
+    /// Nobody wants anything of it: what is not done is cancelled.
+    pub(in crate::pool) fn abandon(&mut self, key: JobKey) {
+        if self.jobs.get(&key).is_some_and(|job| !job.is_complete()) {
+            self.run(Event::Cancel { job: key });
+        }
+        // Who waits on a thread has no waker.
+        let _ = self.detach(key);
     }
 
     /// What has come of a job, once all has; the job is gone then.
@@ -101,7 +112,7 @@ impl State {
     pub(in crate::pool) fn wake_everybody(&mut self) {
         self.jobs.values_mut().for_each(|job| {
             job.sleepers.drain(..).for_each(|thread| thread.unpark());
-            job.waker.take().into_iter().for_each(std::task::Waker::wake);
+            self.wakers.extend(job.waker.take());
         });
         self.followers.drain(..).for_each(|thread| thread.unpark());
         self.hungry.drain(..).for_each(|(thread, _)| thread.unpark());

@@ -17,6 +17,7 @@ mod workers;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::task::Waker;
 use std::thread::Thread;
 use std::time::Instant;
 
@@ -70,6 +71,8 @@ pub(super) struct State {
     /// The worker of which results are read that the machine does not know of yet.
     untold: Option<Slot>,
     epoch: Epoch,
+    /// To be woken once the lock is given up: they are the user's code, which may come back for it.
+    wakers: Vec<Waker>,
     /// Some job had news since the lock was last given up.
     pub(super) has_told: bool,
     /// When to look at workers that ring late.
@@ -113,6 +116,7 @@ impl State {
             lacking: None,
             untold: None,
             epoch: Epoch::default(),
+            wakers: Vec::new(),
             has_told: false,
             late_at: None,
             must_read: false,
@@ -198,6 +202,11 @@ impl State {
             Action::Kill { slot } => self.defer(Duty::Kill { slot }),
             Action::Retire { slot } => self.defer(Duty::Retire { slot }),
         }
+    }
+
+    /// What is to be woken when the lock is given up.
+    pub(super) fn take_wakers(&mut self) -> Vec<Waker> {
+        std::mem::take(&mut self.wakers)
     }
 
     /// The present state of the jobs, to be compared later without the lock.

@@ -94,7 +94,7 @@ impl State {
         }
         while let Some(key) = self.news.pop() {
             let Some(job) = self.jobs.get_mut(&key) else { continue };
-            job.wake();
+            self.wakers.extend(job.wake());
             if job.is_complete() && (job.completion.is_some() || job.detached) {
                 self.finished.extend(self.jobs.remove(&key));
             }

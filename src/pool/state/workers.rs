@@ -4,11 +4,12 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::link::frame::{DownHead, DownKind};
+use crate::link::host_end::HostEnd;
 use crate::link::ring::Breach;
 use crate::sys::clock::monotonic_nanos;
 
 use super::State;
-use crate::pool::machine::{Event, Slot, Span};
+use crate::pool::machine::{Event, Front, Slot, Span};
 use crate::pool::worker::{Armed, WorkerProcess};
 
 impl State {
@@ -80,13 +81,11 @@ impl State {
         let Some(worker) = worker else {
             // Nothing was sent yet.
             let count = self.machine.spans(slot).iter().map(Span::len).sum();
-            return Event::TookBack { slot, count, running_for: None };
+            return Event::TookBack { slot, count, front: Front::Starting };
         };
-        match worker.lane.take_back() {
-            Ok(count) => {
-                let running_for = worker.lane.lane().black_box().elapsed(monotonic_nanos());
-                Event::TookBack { slot, count, running_for }
-            }
+        let taken = worker.lane.take_back().and_then(|count| Ok((count, front(&worker.lane)?)));
+        match taken {
+            Ok((count, front)) => Event::TookBack { slot, count, front },
             Err(breach) => self.breached(slot, breach),
         }
     }
@@ -113,4 +112,14 @@ impl State {
     pub(in crate::pool) fn slot_of(&self, id: u32) -> Option<Slot> {
         self.workers.iter().position(|worker| worker.as_ref().is_some_and(|worker| worker.id == id))
     }
+}
+
+/// How far a worker is with what is first in its lane.
+fn front(lane: &HostEnd) -> Result<Front, Breach> {
+    let notes = lane.lane().black_box();
+    Ok(match lane.claimed()? {
+        1.. => Front::Claimed(notes.elapsed(monotonic_nanos())),
+        0 if notes.is_ready() || lane.has_answered() => Front::Unclaimed,
+        0 => Front::Starting,
+    })
 }

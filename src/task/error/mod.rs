@@ -103,6 +103,7 @@ impl TaskError {
     }
 
     /// How long it ran, unless it was one of very many that travelled together: tiny ones are not timed.
+    /// None as well for a task that returned a value only after it was told to stop.
     pub fn elapsed(&self) -> Option<Duration> {
         self.0.context.elapsed
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::{Action, Batch, BatchKey, Config, Event, JobKey, Machine, Slot, Span, Verdict};
+use super::super::{Action, Batch, BatchKey, Config, Event, Front, JobKey, Machine, Slot, Span, Verdict};
 
 pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
 pub(super) const SECOND: Duration = Duration::from_secs(1);
@@ -76,7 +76,7 @@ impl Bench {
 
     /// What is left has begun long ago.
     pub(super) fn took_back(&mut self, slot: Slot, count: u32) -> Vec<Action> {
-        self.tell(Event::TookBack { slot, count, running_for: Some(Duration::MAX) })
+        self.tell(Event::TookBack { slot, count, front: Front::Claimed(Some(Duration::MAX)) })
     }
 
     /// The worker crashes in its first task.

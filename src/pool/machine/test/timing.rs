@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::{Action, Batch, Config, Event, Verdict};
+use super::super::{Action, Batch, Config, Event, Front, Verdict};
 use super::bench::{Bench, MILLISECOND, SECOND, batch, config, deliver, has, send};
 
 fn timed(job: u64, count: u32, timeout: Duration) -> Batch {
@@ -142,13 +142,13 @@ fn a_task_that_began_later_than_it_was_given_has_its_whole_time() {
     bench.submit(timed(1, 1, SECOND));
     bench.tick();
     bench.machine.take_earliest();
-    let given_late = Some(400 * MILLISECOND);
-    assert_eq!(bench.tell(Event::TookBack { slot: 0, count: 0, running_for: given_late }), []);
+    let given_late = Front::Claimed(Some(400 * MILLISECOND));
+    assert_eq!(bench.tell(Event::TookBack { slot: 0, count: 0, front: given_late }), []);
     let at = bench.now + 600 * MILLISECOND;
     assert_eq!((bench.machine.wake_at(), bench.machine.take_earliest()), (Some(at), Some(at)));
     bench.tick();
-    let lie = Some(MILLISECOND);
-    let actions = bench.tell(Event::TookBack { slot: 0, count: 0, running_for: lie });
+    let lie = Front::Claimed(Some(MILLISECOND));
+    let actions = bench.tell(Event::TookBack { slot: 0, count: 0, front: lie });
     assert_eq!(actions, [Action::AskToStop { slot: 0 }], "a worker is believed once");
 }
 
@@ -157,7 +157,7 @@ fn a_task_that_was_claimed_and_not_begun_has_its_whole_time() {
     let mut bench = Bench::new(config(1));
     bench.submit(timed(1, 1, SECOND));
     bench.tick();
-    let claimed = Event::TookBack { slot: 0, count: 0, running_for: None };
+    let claimed = Event::TookBack { slot: 0, count: 0, front: Front::Claimed(None) };
     assert_eq!(bench.tell(claimed.clone()), []);
     assert_eq!(bench.machine.wake_at(), Some(bench.now + SECOND));
     bench.tick();
@@ -198,5 +198,49 @@ fn a_task_that_no_worker_begins_in_time_is_ended() {
         let ended = deliver(1, 0, 1, Verdict::TimedOut(2 * SECOND));
         assert_eq!(has(&actions, |action| *action == ended), round == 3, "{round}: {actions:?}");
         bench.later(SECOND).died(0, false, true);
+    }
+}
+
+#[test]
+fn a_worker_that_is_still_starting_is_given_more_time_and_its_task_is_not_blamed() {
+    let mut bench = Bench::new(config(1));
+    let started = bench.now;
+    bench.submit(timed(1, 1, SECOND / 10));
+    let starting = Event::TookBack { slot: 0, count: 1, front: Front::Starting };
+    loop {
+        assert_eq!(bench.tick(), [Action::TakeBack { slot: 0 }]);
+        let late = bench.now - started >= 10 * SECOND;
+        let actions = bench.tell(starting.clone());
+        assert_eq!(has(&actions, |action| *action == Action::Kill { slot: 0 }), late, "{actions:?}");
+        assert!(!has(&actions, |action| matches!(action, Action::Deliver { .. })), "{actions:?}");
+        if late {
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_task_that_is_still_on_its_way_has_not_timed_out() {
+    let mut bench = Bench::new(config(1));
+    bench.submit(timed(1, 1, SECOND));
+    for _ in 0..3 {
+        assert_eq!(bench.tick(), [Action::TakeBack { slot: 0 }]);
+        assert_eq!(bench.tell(Event::TookBack { slot: 0, count: 0, front: Front::Unclaimed }), []);
+        assert_eq!(bench.machine.wake_at(), Some(bench.now + SECOND));
+    }
+    bench.tick();
+    let begun = Front::Claimed(Some(SECOND / 2));
+    assert_eq!(bench.tell(Event::TookBack { slot: 0, count: 0, front: begun }), [], "it has its whole time");
+    assert_eq!(bench.time_out(0), [Action::AskToStop { slot: 0 }]);
+}
+
+#[test]
+fn a_worker_that_takes_in_nothing_is_replaced() {
+    let mut bench = Bench::new(config(1));
+    bench.submit(timed(1, 1, SECOND));
+    for round in 1..=10 {
+        assert_eq!(bench.tick(), [Action::TakeBack { slot: 0 }]);
+        let actions = bench.tell(Event::TookBack { slot: 0, count: 0, front: Front::Unclaimed });
+        assert_eq!(actions == [Action::Kill { slot: 0 }], round == 10, "{round}: {actions:?}");
     }
 }

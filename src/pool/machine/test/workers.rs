@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::super::{BatchKey, Event, Slot, Span, Stage};
+use super::super::{BatchKey, Event, Front, Slot, Span, Stage};
 use super::world::World;
 
 /// An item of a batch.
@@ -111,14 +111,19 @@ impl World {
     pub(super) fn take_back(&mut self, slot: Slot) -> Event {
         let Some(process) = self.process(slot) else {
             let count = self.machine.spans(slot).iter().map(Span::len).sum();
-            return Event::TookBack { slot, count, running_for: None };
+            return Event::TookBack { slot, count, front: Front::Starting };
         };
         let kept = usize::from(process.claimed);
         let count = (process.lane.len() - kept) as u32;
         process.lane.truncate(kept);
         process.given -= u64::from(count);
-        let claimed_at = process.claimed_at.filter(|_| process.claimed);
-        Event::TookBack { slot, count, running_for: claimed_at.map(|at| self.now - at) }
+        let claimed_at = process.claimed_at;
+        let front = if process.claimed {
+            Front::Claimed(claimed_at.map(|at| self.now - at))
+        } else {
+            Front::Unclaimed
+        };
+        Event::TookBack { slot, count, front }
     }
 
     /// The initializer of a worker fails, for which the driver kills it.

@@ -89,6 +89,11 @@ impl Jobs {
 }
 
 impl State {
+    /// Whoever waits in the model is a thread.
+    pub(crate) fn take_wakers(&mut self) -> Vec<std::task::Waker> {
+        Vec::new()
+    }
+
     pub(crate) fn new(lane: Arc<Lane>, jobs: usize) -> State {
         State {
             lanes: Arc::from([lane]),
