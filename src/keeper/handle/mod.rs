@@ -8,7 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, Once, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -73,7 +73,42 @@ pub(crate) struct Keeper {
 }
 
 /// One keeper per executable per host.
-static KEEPERS: Mutex<Vec<Weak<Keeper>>> = Mutex::new(Vec::new());
+static KEEPERS: Mutex<Keepers> = Mutex::new(Keepers { known: Vec::new(), starts: Vec::new() });
+
+struct Keepers {
+    known: Vec<Weak<Keeper>>,
+    /// Held by who starts a keeper of this executable.
+    starts: Vec<(Executable, Arc<Mutex<()>>)>,
+}
+
+impl Keepers {
+    fn lock() -> MutexGuard<'static, Keepers> {
+        KEEPERS.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The keeper of an executable that runs.
+    fn find(executable: &Executable) -> Option<Arc<Keeper>> {
+        let mut keepers = Keepers::lock();
+        keepers.known.retain(|keeper| keeper.strong_count() > 0);
+        let known: Vec<Arc<Keeper>> = keepers.known.iter().filter_map(Weak::upgrade).collect();
+        drop(keepers);
+        // Whoever still has a handle on a dead one keeps no zombie by it.
+        known.iter().for_each(|keeper| keeper.bury());
+        known.into_iter().find(|keeper| keeper.executable == *executable && keeper.is_alive())
+    }
+
+    /// What those who would start the same executable wait for.
+    fn start_of(executable: &Executable) -> Arc<Mutex<()>> {
+        let starts = &mut Keepers::lock().starts;
+        starts.retain(|(_, start)| Arc::strong_count(start) > 1);
+        if let Some((_, start)) = starts.iter().find(|(other, _)| other == executable) {
+            return Arc::clone(start);
+        }
+        let start = Arc::default();
+        starts.push((executable.clone(), Arc::clone(&start)));
+        start
+    }
+}
 
 impl Keeper {
     /// The keeper of an executable, started if none runs.
@@ -87,17 +122,17 @@ impl Keeper {
         interest: Option<Interest<'_>>,
     ) -> Result<Arc<Keeper>, Error> {
         check_this_process(executable)?;
-        let mut keepers = KEEPERS.lock().unwrap_or_else(PoisonError::into_inner);
-        keepers.retain(|keeper| keeper.strong_count() > 0);
-        let known: Vec<Arc<Keeper>> = keepers.iter().filter_map(Weak::upgrade).collect();
-        // Whoever still has a handle on a dead one keeps no zombie by it.
-        known.iter().for_each(|keeper| keeper.bury());
-        let fits = |keeper: &Arc<Keeper>| keeper.executable == *executable && keeper.is_alive();
-        if let Some(keeper) = known.into_iter().find(fits) {
+        if let Some(keeper) = Keepers::find(executable) {
+            return Ok(keeper);
+        }
+        // One may be silent for long, and nobody else waits for that.
+        let start = Keepers::start_of(executable);
+        let _turn = start.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(keeper) = Keepers::find(executable) {
             return Ok(keeper);
         }
         let keeper = Arc::new(starting::start(executable, interest)?);
-        keepers.push(Arc::downgrade(&keeper));
+        Keepers::lock().known.push(Arc::downgrade(&keeper));
         Ok(keeper)
     }
 

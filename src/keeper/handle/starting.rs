@@ -217,6 +217,7 @@ mod tests {
     use super::*;
     use std::cell::Cell;
     use std::os::unix::fs::PermissionsExt;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use nix::sys::eventfd::{EfdFlags, EventFd};
 
@@ -252,5 +253,34 @@ mod tests {
         let error = start(&Executable::Path(path), Some(interest)).err().unwrap();
         assert!(matches!(error.kind(), Kind::Keeper { failure: KeeperFailure::Unwanted, .. }), "{error}");
         assert_eq!(asked.get(), 4, "a word that changes nothing ends nothing");
+    }
+
+    #[test]
+    fn a_keeper_that_says_nothing_keeps_nobody_from_another_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mute");
+        std::fs::write(&path, "#!/bin/sh\nexec sleep 1000\n").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let (asked, over) = (AtomicBool::new(false), AtomicBool::new(false));
+        let word = EventFd::from_value_and_flags(1, EfdFlags::EFD_CLOEXEC).unwrap();
+        std::thread::scope(|scope| {
+            let mute = scope.spawn(|| {
+                let lasts = || {
+                    asked.store(true, Ordering::Relaxed);
+                    std::thread::yield_now();
+                    !over.load(Ordering::Relaxed)
+                };
+                let interest = Interest { word: word.as_fd(), lasts: &lasts };
+                Keeper::while_wanted(&Executable::Path(path), Some(interest)).err().unwrap()
+            });
+            while !asked.load(Ordering::Relaxed) {
+                std::thread::yield_now();
+            }
+            assert!(Keeper::of(&Executable::Path("/bin/false".into())).is_err());
+            assert!(!mute.is_finished());
+            over.store(true, Ordering::Relaxed);
+            let error = mute.join().unwrap();
+            assert!(matches!(error.kind(), Kind::Keeper { failure: KeeperFailure::Unwanted, .. }), "{error}");
+        });
     }
 }
