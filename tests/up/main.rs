@@ -101,9 +101,12 @@ impl Up {
 
     /// Once it runs: what it writes may be there before the news of its start.
     fn pid(&self, name: &str) -> u32 {
-        let pid = || self.status(name)["pid"].as_u64();
-        common::until(|| pid().is_some());
-        pid().unwrap_or_else(|| panic!("{name} does not run any more")) as u32
+        let mut pid = None;
+        common::until(|| {
+            pid = self.status(name)["pid"].as_u64();
+            pid.is_some()
+        });
+        pid.map_or(0, |pid| pid as u32)
     }
 
     fn signal(&self, signal: i32) {
