@@ -35,7 +35,6 @@ pub(super) fn run(arguments: MapArguments) -> Result<Exit, Failure> {
     let texts = Texts::default();
     let feed = Feed { inputs, shape: Shape::of(description), calls, texts: texts.clone() };
     let started = Instant::now();
-    let feed = feed.start().map_err(system)?;
     let interrupted = AtomicBool::new(false);
     let mut report = Report {
         task: &description.name,
@@ -48,10 +47,12 @@ pub(super) fn run(arguments: MapArguments) -> Result<Exit, Failure> {
         interrupted: &interrupted,
         counts: Counts::default(),
     };
-    let written = thread::scope(|scope| {
+    let (written, feed) = thread::scope(|scope| {
+        // Before anything begins: whoever sees a task run may interrupt it.
         let _interrupts =
             Interrupts::watch(scope, |before| interrupt(before, &interrupted, &pool, &outcomes))?;
-        io::Result::Ok(report.print_all(&outcomes))
+        let feed = feed.start()?;
+        io::Result::Ok((report.print_all(&outcomes), feed))
     })
     .map_err(system)?;
     let (counts, stats) = (report.finish(), pool.stats());
