@@ -179,16 +179,45 @@ fn a_callback_gets_the_outcome_whenever_it_is_registered() {
     assert_eq!(rx.recv().unwrap()[9], 81);
 }
 
+/// Panics once more when what was thrown is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("in a destructor");
+    }
+}
+
 #[watertight::test]
 fn a_callback_that_panics_stops_nothing() {
     let (tx, rx) = channel();
     let pool = Pool::new(1).unwrap();
     for round in 0..3 {
         pool.apply_async(square, (round,)).unwrap().on_complete(|_| panic!("in a callback"));
+        pool.apply_async(square, (round,)).unwrap().on_complete(|_| std::panic::panic_any(Bomb));
         let tx = tx.clone();
         pool.apply_async(square, (round,)).unwrap().on_complete(move |outcome| tx.send(outcome).unwrap());
         assert_eq!(rx.recv().unwrap(), Ok(round * round));
     }
+}
+
+#[watertight::test]
+fn a_callback_is_called_even_if_the_value_was_awaited_before() {
+    let pool = Pool::new(1).unwrap();
+    let mut later = pool.apply_async(square, (3,)).unwrap();
+    assert!(later.wait(Duration::from_secs(60)));
+    let mut context = Context::from_waker(Waker::noop());
+    assert_eq!(Pin::new(&mut later).poll(&mut context), Poll::Ready(Ok(9)));
+    let (tx, rx) = channel();
+    // It submits, for which the pool's lock must be free.
+    let (pool, again) = (Arc::new(pool), Arc::new(Mutex::new(None)));
+    let (submitting, kept) = (Arc::clone(&pool), Arc::clone(&again));
+    later.on_complete(move |outcome: Result<i64, _>| {
+        *kept.lock().unwrap() = Some(submitting.apply(square, (4,)));
+        tx.send(outcome).unwrap();
+    });
+    assert!(rx.recv().unwrap().is_err(), "there is one value");
+    assert_eq!(again.lock().unwrap().take(), Some(Ok(16)));
 }
 
 #[watertight::test]

@@ -5,11 +5,12 @@ mod common;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use common::{Gate, stop_at, until};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use watertight::Pool;
+use watertight::{Pool, Process, TaskError, isolate};
 
 static PULLED: AtomicU64 = AtomicU64::new(0);
 
@@ -103,14 +104,38 @@ fn all_of<T>(mut outcomes: impl Iterator<Item = T>) -> (Vec<T>, usize) {
 fn an_iteration_goes_on_to_its_end_after_a_panic_of_its_readers_own() {
     for buffer in [1, 4, 4096] {
         let pool = Pool::builder().workers(2).buffer(buffer).start().unwrap();
-        let (all, panics) = all_of(pool.imap(Touchy::<false>, 0..10));
-        assert!(panics == 1 && all.len() < 10 && all.last().is_some(), "{all:?}");
-        let (all, panics) = all_of(pool.imap_unordered(Touchy::<false>, 0..10));
-        assert!(panics == 1 && all.len() < 10, "{all:?}");
         let (all, panics) = all_of(pool.imap(|x: Touchy<true>| x.0, (0..10).map(Touchy)));
         let all: Vec<u64> = all.into_iter().map(Result::unwrap).collect();
         assert_eq!((all, panics), (vec![0, 1, 2, 4, 5, 6, 7, 8, 9], 1));
     }
+}
+
+#[watertight::test]
+fn a_result_whose_reading_panics_is_the_error_of_its_own_task() {
+    let pool = Pool::builder().workers(2).start().unwrap();
+    let check = |outcomes: Vec<Result<Touchy<false>, TaskError>>| {
+        let mut values: Vec<u64> = outcomes.iter().flatten().map(|value| value.0).collect();
+        values.sort_unstable();
+        assert_eq!(values, [0, 1, 2, 4, 5, 6, 7, 8, 9]);
+        let error = outcomes.into_iter().find_map(Result::err).unwrap();
+        assert!(error.to_string().contains("reading it panicked: decodes no three"), "{error}");
+        assert_eq!(error.index(), Some(3));
+    };
+    check(pool.imap(Touchy::<false>, 0..10).collect());
+    check(pool.imap_unordered(Touchy::<false>, 0..10).collect());
+    check(pool.map(Touchy::<false>, 0..10).unwrap_err().into_outcomes());
+    check(pool.map_async(Touchy::<false>, 0..10).unwrap().get().unwrap_err().into_outcomes());
+    let (sender, receiver) = channel();
+    let later = pool.map_async(Touchy::<false>, 0..10).unwrap();
+    later.on_complete(move |result| drop(sender.send(result)));
+    check(receiver.recv().unwrap().unwrap_err().into_outcomes());
+    let message = |error: TaskError| error.to_string();
+    let one = pool.apply(Touchy::<false>, (3,)).map_err(message);
+    assert!(one.unwrap_err().contains("decodes no three"));
+    let process = Process::spawn(Touchy::<false>, (3,)).unwrap().join().map_err(message);
+    assert!(process.unwrap_err().contains("decodes no three"));
+    let isolated = isolate(|| Touchy::<false>(3)).run().result.map_err(message);
+    assert!(isolated.unwrap_err().contains("decodes no three"));
 }
 
 #[watertight::test]
@@ -121,8 +146,6 @@ fn a_map_whose_caller_panics_leaves_nothing_to_do() {
     assert!(catch_unwind(AssertUnwindSafe(map)).is_err());
     until(|| pool.stats().in_flight == 0 && pool.stats().queued == 0);
     let map = || pool.map(|x: Touchy<true>| x.0, (0..10).map(Touchy));
-    assert!(catch_unwind(AssertUnwindSafe(map)).is_err());
-    let map = || pool.map(Touchy::<false>, 0..10);
     assert!(catch_unwind(AssertUnwindSafe(map)).is_err());
     assert_eq!(pool.apply(square, (3,)).unwrap(), 9);
 }

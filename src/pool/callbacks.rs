@@ -5,6 +5,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::{JoinHandle, ThreadId};
 
 use crate::sys::signal;
+use crate::task::payload;
 
 use super::job::Job;
 
@@ -68,8 +69,9 @@ fn start() -> Option<(Sender<Job>, JoinHandle<()>)> {
 pub(super) fn run(job: Job) {
     let Some(completion) = job.completion else { return };
     let before = IS_CALLBACK_THREAD.replace(true);
-    if catch_unwind(AssertUnwindSafe(|| completion(job.mailbox))).is_err() {
-        tracing::error!(task = &*job.task, "a completion callback panicked");
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| completion(job.mailbox))) {
+        let message = payload::into_message(payload);
+        tracing::error!(task = &*job.task, message, "a completion callback panicked");
     }
     IS_CALLBACK_THREAD.set(before);
 }

@@ -16,7 +16,7 @@ use crate::task::error::TaskError;
 use super::batch::Name;
 use super::callbacks;
 use super::core::{Core, Role};
-use super::job::Mailbox;
+use super::job::{Job, Mailbox};
 use super::machine::{Event, JobKey};
 use super::map::{MapError, collect};
 use super::outcome::one;
@@ -74,11 +74,14 @@ impl Submission {
     fn on_complete(self, completion: impl FnOnce(Mailbox, &str) + Send + 'static) {
         let mut state = self.core.lock();
         let task = self.task.clone();
-        state.complete_with(self.job, Box::new(move |mailbox| completion(mailbox, &task)));
+        let refused = state.complete_with(self.job, Box::new(move |mailbox| completion(mailbox, &task)));
         // A pool that has come to its end has no thread for it any more.
         let late = if state.ended { std::mem::take(&mut state.finished) } else { Vec::new() };
         self.core.release(state);
         late.into_iter().for_each(callbacks::run);
+        if refused.is_some() {
+            callbacks::run(Job { completion: refused, ..Job::new(self.task.clone()) });
+        }
     }
 
     /// Wakers are cloned and dropped without the lock, for they are the user's code.
@@ -187,7 +190,7 @@ macro_rules! handle {
             }
 
             /// Has `callback` called with the result when it comes, on a thread that the pool keeps for
-            /// that, or at once if the pool has come to its end. It may take its time, and submit more; a
+            /// that, or at once if the pool has come to its end or the handle has been awaited to its end. It may take its time, and submit more; a
             /// panic in it ends nothing else.
             pub fn on_complete(self, callback: impl FnOnce($output) + Send + 'static) {
                 self.submission.on_complete(move |mailbox, task| callback($collect(mailbox, task)));

@@ -12,7 +12,7 @@ use crate::task::error::TaskError;
 use super::core::{Core, Role};
 use super::feed::Feed;
 use super::job::Mailbox;
-use super::outcome::decode_all;
+use super::outcome::{decode_all, terminated};
 
 /// The order of outcomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,15 +160,18 @@ where
             waiting.insert(place, outcome);
         });
         if news == Some(true) {
-            self.pass_over_lost();
+            self.end_missing();
         }
         news.is_some()
     }
 
-    /// Nothing more comes of what was pulled: what is missing was lost to a panic of the caller's own, while it was
-    /// decoded.
-    fn pass_over_lost(&mut self) {
-        self.read = self.waiting.keys().next().copied().unwrap_or(self.feed.pulled);
+    /// Nothing more comes of what was pulled. Should anything be missing, the pool has ended without a word of it.
+    fn end_missing(&mut self) {
+        let (task, in_order) = (&self.feed.function.name, self.order == Order::Input);
+        for place in self.read..self.feed.pulled {
+            let missing = || Err(terminated(task, in_order.then_some(place)));
+            self.waiting.entry(place).or_insert_with(missing);
+        }
     }
 }
 

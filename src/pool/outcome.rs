@@ -10,8 +10,8 @@ use super::job::{Content, Mailbox};
 #[inline]
 fn decode<R: Transfer>(index: u64, content: Content<'_>, task: &str) -> Result<R, TaskError> {
     let decoded = match content {
-        Content::Line(line) => codec::decode_line(line),
-        Content::Large(line, parts) => codec::decode(&line, parts),
+        Content::Line(line) => codec::decode_result_line(line),
+        Content::Large(line, parts) => codec::decode_result(&line, parts),
         Content::Error(error) => return Err(error),
     };
     decoded.map_err(|error| undecodable(&error, index, task))

@@ -110,7 +110,7 @@ fn watch<R: Transfer>(mut child: Child, timeout: Option<Duration>) -> Isolated<R
         child.wait(None);
     }
     let result = child.outcome().and_then(|(line, parts)| {
-        codec::decode(&line, parts).map_err(|error| {
+        codec::decode_result(&line, parts).map_err(|error| {
             child.error(TaskErrorKind::Encoding { what: Encoding::DecodeResult, message: error.to_string() })
         })
     });

@@ -132,7 +132,7 @@ impl<R: Transfer> Process<R> {
 
 fn finish<R: Transfer>(child: &mut Child) -> Result<R, TaskError> {
     let (line, parts) = child.outcome()?;
-    codec::decode(&line, parts).map_err(|error| {
+    codec::decode_result(&line, parts).map_err(|error| {
         child.error(TaskErrorKind::Encoding { what: Encoding::DecodeResult, message: error.to_string() })
     })
 }

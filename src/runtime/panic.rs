@@ -1,12 +1,12 @@
 //! Panics as data: what the hook saw, handed to whoever catches.
 
-use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 
 use crate::task::context::is_running;
 use crate::task::error::Panic;
+use crate::task::payload;
 
 use super::context;
 
@@ -48,33 +48,18 @@ pub(super) fn install(printing: Printing) {
 /// Runs a task, and returns its panic as data.
 pub(super) fn catch<T>(task: impl FnOnce() -> T) -> Result<T, Panic> {
     catch_unwind(AssertUnwindSafe(task)).map_err(|payload| {
-        let message = message(payload.as_ref());
+        let message = payload::into_message(payload);
         // A task that resumes a panic, or replaced the hook, panics past ours, and then this is an older one.
         let seen = LAST.take().filter(|panic| panic.message == message);
-        let panic = seen.unwrap_or(Panic { message, location: None, backtrace: None });
-        drop_quietly(payload);
-        panic
+        seen.unwrap_or(Panic { message, location: None, backtrace: None })
     })
-}
-
-/// A payload whose destructor panics must not take the worker along.
-fn drop_quietly(payload: Box<dyn Any + Send>) {
-    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        std::mem::forget(again);
-    }
 }
 
 fn describe(info: &PanicHookInfo<'_>) -> Panic {
     let backtrace = Backtrace::capture();
     Panic {
-        message: message(info.payload()),
+        message: payload::message(info.payload()),
         location: info.location().map(ToString::to_string),
         backtrace: (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string()),
     }
-}
-
-fn message(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "(its payload is no text)".to_owned())
 }

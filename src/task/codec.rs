@@ -9,6 +9,7 @@
 
 use std::any::Any;
 use std::fmt::Display;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bincode::config::{self, Configuration, Fixint, Limit, LittleEndian};
 use bincode::enc::write::Writer;
@@ -18,7 +19,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::shm::transit;
 
 use super::decode::Source;
-use super::{buffer, passengers};
+use super::{buffer, passengers, payload};
 
 /// The largest encoding of one value, without the buffers beside it.
 pub(crate) const MAX_LINE: u64 = u32::MAX as u64 - 1024;
@@ -51,6 +52,8 @@ pub(crate) enum DecodeError {
     Untold,
     #[error("{0}")]
     Serde(String),
+    #[error("reading it panicked: {0}")]
+    Panicked(String),
 }
 
 impl serde::de::Error for DecodeError {
@@ -142,6 +145,32 @@ pub(crate) fn decode_line<T: DeserializeOwned + 'static>(line: &[u8]) -> Result<
         Some(result) => result,
         None => decode_whole(line),
     }
+}
+
+/// Like `decode`, of what a worker sent: whatever that was, it ends nobody who reads it, and if it takes a panic of the
+/// type's own `Deserialize` to refuse it.
+pub(crate) fn decode_result<T: DeserializeOwned + 'static>(
+    line: &[u8],
+    parts: Vec<Buffer>,
+) -> Result<T, DecodeError> {
+    refusing(|| decode(line, parts))
+}
+
+/// Like `decode_line`, of what a worker sent.
+#[inline]
+pub(crate) fn decode_result_line<T: DeserializeOwned + 'static>(line: &[u8]) -> Result<T, DecodeError> {
+    refusing(|| decode_line(line))
+}
+
+/// A value that was half made is dropped by the panic, and nobody else has seen it.
+#[inline]
+fn refusing<T>(decode: impl FnOnce() -> Result<T, DecodeError>) -> Result<T, DecodeError> {
+    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|payload| Err(panicked(payload)))
+}
+
+#[cold]
+fn panicked(payload: Box<dyn Any + Send>) -> DecodeError {
+    DecodeError::Panicked(payload::into_message(payload))
 }
 
 #[inline]

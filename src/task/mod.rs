@@ -14,6 +14,7 @@ pub(crate) mod error;
 pub(crate) mod identity;
 pub(crate) mod luggage;
 pub(crate) mod passengers;
+pub(crate) mod payload;
 pub(crate) mod registry;
 pub(crate) mod remote_error;
 pub(crate) mod shared;

@@ -61,12 +61,16 @@ impl State {
         complete.then(|| self.jobs.remove(&key).map(|job| job.mailbox).unwrap_or_default())
     }
 
-    /// Has `completion` called when all of a job has come.
-    pub(in crate::pool) fn complete_with(&mut self, key: JobKey, completion: Completion) {
-        if let Some(job) = self.jobs.get_mut(&key) {
-            job.completion = Some(completion);
-        }
+    /// Has `completion` called when all of a job has come. Gives it back if that has been taken.
+    pub(in crate::pool) fn complete_with(
+        &mut self,
+        key: JobKey,
+        completion: Completion,
+    ) -> Option<Completion> {
+        let Some(job) = self.jobs.get_mut(&key) else { return Some(completion) };
+        job.completion = Some(completion);
         self.tell(key);
+        None
     }
 
     /// How far a job's running task is.
