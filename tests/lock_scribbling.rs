@@ -141,27 +141,15 @@ fn victim(seed: u64) {
 }
 
 #[watertight::test(timeout = "600s", leftovers = "allow")]
-fn whatever_is_written_over_shared_objects_panics_nobody() {
+fn whatever_is_written_over_shared_objects_others_neither_panic_nor_hang() {
     let mut random = Random::new();
-    let mut finished = 0;
-    for _ in 0..if is_long() { 500 } else { 5 } {
+    for _ in 0..if is_long() { 500 } else { 10 } {
         let seed = random.below(u64::MAX);
         let process = Process::builder().daemon(true).spawn(victim, (seed,)).unwrap();
-        match process.join_timeout(Duration::from_secs(3)) {
-            // A scribbled lock may seem to be held for ever; only who shares it waits for it.
-            Err(waits) => drop(waits.into_inner().kill()),
-            Ok(outcome) => {
-                let error = outcome.unwrap_err();
-                assert_eq!(
-                    error.exit_status().and_then(|status| status.code()),
-                    Some(0),
-                    "seed {seed}: {error}"
-                );
-                finished += 1;
-            }
-        }
+        let outcome = process.join_timeout(Duration::from_secs(60)).expect("it should not hang");
+        let error = outcome.unwrap_err();
+        assert_eq!(error.exit_status().and_then(|status| status.code()), Some(0), "seed {seed}: {error}");
     }
-    assert!(finished > 0);
 }
 
 /// Scribbles over the roster, while others of the same tree go on using what they share with each other.

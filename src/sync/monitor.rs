@@ -78,6 +78,8 @@ impl<'a> Monitor<'a> {
         if lock.take(me) {
             return Ok(Some(Monitor { object, lock }));
         }
+        // A monitor is never held by nobody in particular: only a scribble says so, and who believed it waited for ever.
+        lock.release();
         let target = Target { word: 0, ..Target::lock(object, AT_LOCK) };
         let request = Request { roster: shared.roster(), me, site: 0, target, patience };
         match lock.acquire(&request) {
