@@ -222,13 +222,24 @@ fn small_value(words: &[u64], at: usize, number: u16, largest: u64) -> Option<us
 }
 
 /// The lines of the small values that `read_run` copied.
-pub(crate) fn lines(words: &[u64]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = words;
-    std::iter::from_fn(move || {
-        let (head, after) = rest.split_first()?;
+pub(crate) fn lines(words: &[u64]) -> Lines<'_> {
+    Lines { rest: words }
+}
+
+/// The lines of small values that follow each other.
+pub(crate) struct Lines<'a> {
+    rest: &'a [u64],
+}
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (head, after) = self.rest.split_first()?;
         let length = *head as u32 as usize;
         let (line, after) = after.split_at_checked(words_for(length))?;
-        rest = after;
+        self.rest = after;
         bytemuck::cast_slice::<u64, u8>(line).get(..length)
-    })
+    }
 }

@@ -1,24 +1,21 @@
 //! One submission: what has come of it, and who waits for it.
 
+use std::iter::Zip;
+use std::ops::Range;
 use std::task::Waker;
 use std::thread::Thread;
 
 use bytes::Bytes as Buffer;
 
 use crate::link::frame::Measure;
-use crate::link::reading::lines;
+use crate::link::reading::{Lines, lines};
 use crate::sys::clock::monotonic_nanos;
 use crate::task::error::TaskError;
 
 use super::batch::Name;
 
-/// What became of one task, still as bytes.
-#[derive(Debug)]
-pub(super) enum Content<'a> {
-    Line(&'a [u8]),
-    Large(Buffer, Vec<Buffer>),
-    Error(TaskError),
-}
+/// What became of one task, still as bytes: a line and what travelled beside it.
+pub(super) type Content = Result<(Buffer, Vec<Buffer>), TaskError>;
 
 /// What is told of a task that was measured.
 #[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "only the command line measures"))]
@@ -50,6 +47,9 @@ pub(super) struct Mailbox {
     others: Vec<Other>,
 }
 
+/// Indices and bytes of small values of tasks that follow each other.
+pub(super) type Values<'a> = Zip<Range<u64>, Lines<'a>>;
+
 /// Small values of tasks that follow each other.
 #[derive(Debug)]
 struct Run {
@@ -63,7 +63,7 @@ struct Run {
 #[derive(Debug)]
 struct Other {
     index: u64,
-    outcome: Result<(Buffer, Vec<Buffer>), TaskError>,
+    outcome: Content,
     facts: Option<Facts>,
 }
 
@@ -106,25 +106,21 @@ impl Mailbox {
         self.others.clear();
     }
 
-    /// Hands everything to `take`, and is empty then.
+    /// Hands the small values of tasks that follow each other to `take`, each with its index.
     #[inline]
-    pub(super) fn take_all(&mut self, mut take: impl FnMut(u64, Content<'_>, Option<Facts>)) {
+    pub(super) fn take_runs(&mut self, mut take: impl FnMut(Values<'_>)) {
         let mut start = 0;
         for run in self.runs.drain(..) {
-            let values = lines(&self.words[start..run.end]);
-            (run.first..run.first + u64::from(run.count)).zip(values).for_each(|(index, line)| {
-                take(index, Content::Line(line), None);
-            });
+            let indices = run.first..run.first + u64::from(run.count);
+            take(indices.zip(lines(&self.words[start..run.end])));
             start = run.end;
         }
         self.words.clear();
-        for other in self.others.drain(..) {
-            let content = match other.outcome {
-                Ok((line, parts)) => Content::Large(line, parts),
-                Err(error) => Content::Error(error),
-            };
-            take(other.index, content, other.facts);
-        }
+    }
+
+    /// Hands everything else to `take`.
+    pub(super) fn take_others(&mut self, mut take: impl FnMut(u64, Content, Option<Facts>)) {
+        self.others.drain(..).for_each(|other| take(other.index, other.outcome, other.facts));
     }
 }
 

@@ -11,7 +11,7 @@ use super::Pool;
 use super::batch::{Encoder, Function, TaskOptions};
 use super::core::{Core, Role};
 pub(crate) use super::job::Facts;
-use super::job::{Content, Mailbox};
+use super::job::Mailbox;
 use super::machine::{Event, JobKey};
 use super::state::State;
 
@@ -166,12 +166,15 @@ impl JsonOutcomes {
             (!job.mailbox.is_empty() || job.is_complete() || ended).then(|| job.mailbox.swap(&mut mailbox))
         })?;
         let mut records = Vec::with_capacity(mailbox.len() as usize);
-        mailbox.take_all(|number, content, facts| {
-            let outcome = match content {
-                Content::Line(line) => Ok(line.to_vec()),
-                Content::Large(line, _) => Ok(line.to_vec()),
-                Content::Error(error) => Err(error),
-            };
+        mailbox.take_runs(|values| {
+            records.extend(values.map(|(number, line)| Record {
+                number,
+                outcome: Ok(line.to_vec()),
+                facts: None,
+            }));
+        });
+        mailbox.take_others(|number, content, facts| {
+            let outcome = content.map(|(line, _)| line.to_vec());
             records.push(Record { number, outcome, facts });
         });
         (!records.is_empty()).then_some(records)

@@ -153,23 +153,13 @@ pub(crate) fn decode_result<T: DeserializeOwned + 'static>(
     line: &[u8],
     parts: Vec<Buffer>,
 ) -> Result<T, DecodeError> {
-    refusing(|| decode(line, parts))
+    // A value that was half made is dropped by the panic, and nobody else has seen it.
+    catch_unwind(AssertUnwindSafe(|| decode(line, parts))).unwrap_or_else(|payload| Err(panicked(payload)))
 }
 
-/// Like `decode_line`, of what a worker sent.
-#[inline]
-pub(crate) fn decode_result_line<T: DeserializeOwned + 'static>(line: &[u8]) -> Result<T, DecodeError> {
-    refusing(|| decode_line(line))
-}
-
-/// A value that was half made is dropped by the panic, and nobody else has seen it.
-#[inline]
-fn refusing<T>(decode: impl FnOnce() -> Result<T, DecodeError>) -> Result<T, DecodeError> {
-    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|payload| Err(panicked(payload)))
-}
-
+/// Reading a value panicked.
 #[cold]
-fn panicked(payload: Box<dyn Any + Send>) -> DecodeError {
+pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> DecodeError {
     DecodeError::Panicked(payload::into_message(payload))
 }
 

@@ -10,7 +10,6 @@ use crate::link::host_end::HostEnd;
 use crate::link::lane::{Lane, RING_WORDS};
 use crate::link::worker_end::WorkerEnd;
 use crate::pool::batch::{Encoder, Function, Name, TaskOptions};
-use crate::pool::job::Content;
 use crate::pool::machine::{Config, Event, JobKey, Machine};
 use crate::pool::worker::{Initializer, WorkerProcess};
 use crate::primitive::Doorbell;
@@ -105,18 +104,15 @@ impl Scene {
     fn pids(&mut self, job: JobKey) -> Vec<u32> {
         let mut pids = Vec::new();
         let job = self.state.jobs.get_mut(&job).unwrap();
-        job.mailbox.take_all(|_, _, facts| pids.extend(facts.map(|facts| facts.pid)));
+        job.mailbox.take_others(|_, _, facts| pids.extend(facts.map(|facts| facts.pid)));
         pids
     }
 
     fn errors(&mut self, job: JobKey) -> Vec<TaskErrorKind> {
         let mut kinds = Vec::new();
         let job = self.state.jobs.get_mut(&job).unwrap();
-        job.mailbox.take_all(|_, content, _| {
-            if let Content::Error(error) = content {
-                kinds.push(error.kind().clone());
-            }
-        });
+        job.mailbox
+            .take_others(|_, content, _| kinds.extend(content.err().map(|error| error.kind().clone())));
         kinds
     }
 }
