@@ -35,6 +35,8 @@ pub(crate) struct HostEnd {
     pub(super) largest_result: u64,
     /// Tasks that stand in the ring and are not given yet.
     unpublished: u32,
+    /// Tasks in the outbox that are not given yet.
+    ungiven: u32,
     pub(super) woke: bool,
     /// Whatever is sent from now on goes nowhere.
     shut: bool,
@@ -69,6 +71,7 @@ impl HostEnd {
             scratch: Vec::new(),
             largest_result,
             unpublished: 0,
+            ungiven: 0,
             woke: false,
             shut: false,
         })
@@ -101,7 +104,7 @@ impl HostEnd {
         if self.shut {
             return Ok(());
         }
-        head.first = self.ledger.next().wrapping_add(self.unpublished).wrapping_add(self.ungiven());
+        head.first = self.ledger.next().wrapping_add(self.unpublished).wrapping_add(self.ungiven);
         head.line = line.len() as u64;
         if self.outbox.is_empty() && parts.is_empty() {
             let words = DOWN_HEAD + words_for(line.len());
@@ -117,17 +120,13 @@ impl HostEnd {
         words.extend(parts.iter().map(|part| part.len() as u64));
         let frame = Outgoing::new(words, keep(), parts.to_vec());
         self.outbox.push_back(Waiting { frame, count: head.count, given: false });
+        self.ungiven = self.ungiven.wrapping_add(head.count);
         Ok(())
     }
 
     fn reserve(&mut self, words: usize) -> Result<Option<Reservation<'_, '_>>, Breach> {
         let ring = self.lane.down();
         if words > ring.words.len() { Ok(None) } else { self.producer.reserve(ring, words) }
-    }
-
-    /// Tasks in the outbox that were not given.
-    fn ungiven(&self) -> u32 {
-        self.outbox.iter().filter(|waiting| !waiting.given).map(|waiting| waiting.count).sum()
     }
 
     /// Gives the worker what was sent, writes more if there is room, and wakes it if it waits.
@@ -163,6 +162,7 @@ impl HostEnd {
             if !waiting.given {
                 if waiting.count > 0 {
                     self.ledger.give(self.lane.claims(), waiting.count)?;
+                    self.ungiven = self.ungiven.wrapping_sub(waiting.count);
                 }
                 waiting.given = true;
             }
@@ -184,6 +184,7 @@ impl HostEnd {
         let first = self.outbox.iter().position(|waiting| waiting.count > 0);
         let Some(first) = first else { return Ok(()) };
         self.ledger.give(self.lane.claims(), self.outbox[first].count)?;
+        self.ungiven = self.ungiven.wrapping_sub(self.outbox[first].count);
         self.outbox.iter_mut().take(first + 1).for_each(|waiting| waiting.given = true);
         Ok(())
     }
@@ -229,6 +230,7 @@ impl HostEnd {
             taken += if keep { 0 } else { waiting.count };
             keep
         });
+        self.ungiven = 0;
         if self.outbox.is_empty() {
             self.lane.await_room(None);
         }
@@ -243,6 +245,7 @@ impl HostEnd {
     pub(crate) fn shut(&mut self) {
         self.shut = true;
         self.unpublished = 0;
+        self.ungiven = 0;
         self.outbox.clear();
         // Should the word be scribbled on, the next reading finds it.
         let _ = self.ledger.take_back(self.lane.claims());

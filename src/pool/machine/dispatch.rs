@@ -3,14 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::timers::after;
-use super::worker::{Phase, Worker};
+use super::worker::{Phase, STALLED, Worker};
 use super::{Action, Machine, Slot, Span, Stage};
 
 /// A busy worker keeps what it will be through with so soon.
 const WORTH_MOVING: Duration = Duration::from_micros(200);
-
-/// A worker that has not moved for so long may be in a long task.
-const STALLED: Duration = Duration::from_millis(1);
 
 impl Machine {
     /// Starts, promotes and retires workers until there are as many as there should be.
@@ -80,18 +77,18 @@ impl Machine {
     pub(super) fn fill(&mut self, now: Instant, actions: &mut Vec<Action>) {
         self.rebalance_at = None;
         while !self.queue.is_empty() {
-            let Some(slot) = self.hungriest() else { return };
+            let Some(slot) = self.hungriest(now) else { return };
             self.feed(slot, now, actions);
         }
         self.rebalance(now, actions);
     }
 
     /// The worker that has the least, if it may have more.
-    fn hungriest(&self) -> Option<Slot> {
+    fn hungriest(&self, now: Instant) -> Option<Slot> {
         let chunk = self.queue.front().and_then(|span| self.batches.get(&span.key)?.batch.chunk).unwrap_or(1);
         let hungry = self.workers.iter().enumerate().filter(|(_, worker)| {
             let room = self.config.max_tasks_per_worker.is_none_or(|most| worker.given < most);
-            let allowed = worker.allowed.max(chunk);
+            let allowed = worker.allowed_at(now).max(chunk);
             worker.is_working()
                 && room
                 && worker.condemned.is_none()
@@ -138,7 +135,8 @@ impl Machine {
         let bytes_each = batch.bytes / batch.count as usize;
         let by_bytes = (self.config.bytes_ahead.saturating_sub(worker.bytes)) / bytes_each.max(1);
         let by_life = self.config.max_tasks_per_worker.map_or(u64::MAX, |most| most - worker.given);
-        let by_pace = worker.allowed.max(batch.chunk.unwrap_or(1)) - worker.in_flight.min(worker.allowed);
+        let allowed = worker.allowed_at(now);
+        let by_pace = allowed.max(batch.chunk.unwrap_or(1)) - worker.in_flight.min(allowed);
         let count = u64::from(by_pace.min(share)).min(by_bytes as u64).min(by_life).max(1);
         let given = span.split_front((count as u32).min(span.len()));
         if span.len() == 0 {

@@ -49,6 +49,30 @@ fn quick_items_are_given_ahead_and_long_ones_one_by_one() {
 }
 
 #[test]
+fn nothing_is_given_behind_an_item_that_turns_out_to_be_long() {
+    let mut bench = Bench::new(config(2));
+    bench.submit(batch(1, 2));
+    bench.later(MILLISECOND / 1000).settled(0, 1);
+    bench.settled(1, 1);
+    // Both have been quick so far, and get some ahead.
+    bench.submit(batch(2, 8));
+    let behind = bench.loads()[1];
+    assert!(behind > 1, "{behind}");
+    while bench.loads()[0] > 0 {
+        bench.later(MILLISECOND / 1000).settled(0, 1);
+    }
+    assert_eq!(bench.tick(), [Action::TakeBack { slot: 1 }], "it is in a long one");
+    bench.later(SECOND);
+    let back = given(&bench.took_back(1, behind - 1));
+    assert!(
+        !back.is_empty() && back.iter().all(|slot| *slot == 0),
+        "{back:?} and not to the one that it was taken from"
+    );
+    bench.submit(batch(3, 1000));
+    assert_eq!(bench.loads()[1], 1);
+}
+
+#[test]
 fn the_callers_chunk_is_kept() {
     let mut bench = Bench::new(super::super::Config { chunk: Some(5), ..config(1) });
     let chunked = super::super::Batch { chunk: Some(5), ..batch(1, 20) };
@@ -135,9 +159,9 @@ fn a_doomed_worker_is_given_nothing_more() {
     for (name, doom) in dooms() {
         let mut bench = with_room();
         doom(&mut bench);
-        let slots = given(&bench.submit(batch(3, 10)));
+        let (settled, submitted) = (bench.settled(1, 1), bench.submit(batch(3, 10)));
+        let slots = given(&[settled, submitted].concat());
         assert!(slots.contains(&1) && !slots.contains(&0), "{name}: {slots:?}");
-        assert!(!given(&bench.settled(1, 1)).contains(&0), "{name}");
         assert_eq!(bench.loads()[0], 1, "{name}");
     }
 }
