@@ -139,6 +139,30 @@ fn cancelling_many_keeps_what_is_done() {
 }
 
 #[watertight::test]
+fn what_is_done_is_told_although_every_worker_is_in_a_long_task_now() {
+    let gates: Vec<Gate> = (0..3).map(|_| Gate::new()).collect();
+    let pool = Pool::builder().workers(2).chunk_size(1000).start().unwrap();
+    let long = pool.apply_async(|gate: PathBuf| stop_at(&gate), (gates[0].path(),)).unwrap();
+    let held = gates[0].wait_for_task();
+    let at = |gate: usize| Some(gates[gate].path());
+    let inputs = (0..4000).map(|x| match x {
+        0 => at(1),
+        100 => at(2),
+        _ => None,
+    });
+    let many = pool.map_async(|gate: Option<PathBuf>| gate.map(|gate| stop_at(&gate)), inputs).unwrap();
+    let first = gates[1].wait_for_task();
+    // So long that nobody looks for a while what it does.
+    std::thread::sleep(MOMENT);
+    drop(first);
+    let second = gates[2].wait_for_task();
+    until(|| pool.stats().done == 100);
+    drop((held, second));
+    long.get().unwrap();
+    many.get().unwrap();
+}
+
+#[watertight::test]
 fn cancelling_what_is_done_changes_nothing() {
     let pool = Pool::new(1).unwrap();
     let later = pool.apply_async(square, (5,)).unwrap();

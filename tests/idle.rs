@@ -68,6 +68,17 @@ fn a_pool_sleeps_while_a_task_does() {
 }
 
 #[watertight::test]
+fn a_pool_sleeps_while_much_waits_behind_a_task_that_does() {
+    let (gate, pool) = (Gate::new(), Pool::builder().workers(1).chunk_size(1000).start().unwrap());
+    let inputs = std::iter::once(Some(gate.path())).chain(std::iter::repeat_n(None, 999));
+    let later = pool.map_async(|gate: Option<PathBuf>| gate.map(|gate| stop_at(&gate)), inputs).unwrap();
+    let held = gate.wait_for_task();
+    is_idle(&pool, 1);
+    drop(held);
+    later.get().unwrap();
+}
+
+#[watertight::test]
 fn a_pool_whose_results_nobody_reads_sleeps() {
     let pool = Pool::builder().workers(2).buffer(50).start().unwrap();
     let mut outcomes = pool.imap(|x: u64| x, 0..);

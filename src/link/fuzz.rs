@@ -199,7 +199,7 @@ fn carry_on(pair: &mut Pair, dice: &mut Dice, largest: u64) -> Result<(), Breach
             1 => pair.give(1 + dice.below(3) as u32)?,
             2 => drop(pair.host.claimed()?),
             _ => {
-                let (_, mark) = pair.host.mark();
+                let (_, mark) = pair.host.mark(true);
                 pair.host.lane().has_reached(mark);
             }
         }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes as Buffer;
 
 use crate::primitive::Doorbell;
+use crate::sys::cpu;
 
 use super::claim::Ledger;
 use super::frame::{DOWN_HEAD, DownHead};
@@ -21,6 +22,14 @@ use super::stream::Outgoing;
 
 /// So many tasks in flight are worth waiting for half of them.
 const PLENTY: u32 = 512;
+
+/// The same on one processor, where whoever rings at each commit hands over the processor at each commit: the host
+/// reads one result and sleeps, the worker goes on with one task, and the two stay in that step.
+const PLENTY_ALONE: u32 = 16;
+
+fn plenty() -> u32 {
+    if cpu::is_alone() { PLENTY_ALONE } else { PLENTY }
+}
 
 /// The host's end.
 pub(crate) struct HostEnd {
@@ -189,11 +198,11 @@ impl HostEnd {
         Ok(())
     }
 
-    /// Has the worker ring when it is half through with what it has, if that is much (then true), and else at
-    /// its next commit; and from which task on.
-    pub(crate) fn mark(&self) -> (bool, u32) {
+    /// Has the worker ring when it is half through with what it has, if that is much and it `moves` (then true), and
+    /// else at its next commit; and from which task on.
+    pub(crate) fn mark(&self, moves: bool) -> (bool, u32) {
         let (first, count) = self.ledger.run();
-        let late = count >= PLENTY;
+        let late = moves && count >= plenty();
         let mark = if late { first.wrapping_add(count / 2) } else { first };
         self.lane.set_mark(mark);
         (late, mark)
@@ -206,7 +215,7 @@ impl HostEnd {
 
     /// Whether it has so much to do that it need not be looked at.
     pub(crate) fn has_plenty(&self) -> bool {
-        self.ledger.run().1 >= PLENTY
+        self.ledger.run().1 >= plenty()
     }
 
     /// Whether anything ever came from it.

@@ -70,7 +70,7 @@ fn read(end: &mut HostEnd, count: usize, mut take: impl FnMut(&[u8], Vec<Buffer>
     epoll.add(end.doorbell(), EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0)).unwrap();
     let mut come = 0;
     loop {
-        end.mark();
+        end.mark(true);
         end.lane().host_bell().arm();
         come += end.read(|arrival| take(arrival.line.bytes(), arrival.parts)).unwrap() as usize;
         end.publish().unwrap();
@@ -132,7 +132,7 @@ fn a_lane_outlives_the_numbers_of_its_tasks() {
     for round in 0..4 {
         send(&mut end, 2, &line([&[round][..], &[round]]));
         send(&mut end, 1, &empty);
-        let (_, mark) = end.mark();
+        let (_, mark) = end.mark(true);
         assert!(!lane.has_reached(mark));
         assert_eq!(end.take_back(), Ok(3));
         send(&mut end, 2, &line([&[round][..], &[round]]));

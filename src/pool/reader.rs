@@ -59,7 +59,7 @@ pub(super) enum Role {
 const AWAY: Duration = Duration::from_millis(1);
 
 /// A worker that has much to do may have come to a long task before the host expects news of it.
-const LATE: Duration = Duration::from_millis(1);
+pub(super) const LATE: Duration = Duration::from_millis(1);
 
 /// How long the driver reads lanes in one go before it looks at its other duties.
 const LONGEST_READ: Duration = Duration::from_micros(500);

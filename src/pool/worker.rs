@@ -16,6 +16,8 @@ use crate::runtime::thread::Station;
 use crate::task::error::TaskErrorKind;
 use crate::task::shared::Encoded;
 
+use super::reader::LATE;
+
 /// A worker, from the request for it to its exit notice.
 pub(super) struct WorkerProcess {
     /// Its number at the keeper; never used again.
@@ -35,6 +37,8 @@ pub(super) struct WorkerProcess {
     pub(super) awaits_pid: bool,
     /// Whether it rings, and when.
     armed: Option<(Armed, u32)>,
+    /// The first task that it had in flight when it was last armed, and since when.
+    front: (Option<u32>, Instant),
     /// The shared values that went down its lane.
     shared: HashMap<u64, Weak<Encoded>>,
 }
@@ -132,6 +136,7 @@ impl WorkerProcess {
             breach: None,
             awaits_pid: false,
             armed: None,
+            front: (None, Instant::now()),
             shared: HashMap::new(),
         }
     }
@@ -152,11 +157,21 @@ impl WorkerProcess {
             self.disarm();
             return None;
         }
-        let (half_way, mark) = self.lane.mark();
+        let moves = self.moves();
+        let (half_way, mark) = self.lane.mark(moves);
         self.lane.lane().host_bell().arm();
         let armed = if half_way { Armed::HalfWay } else { Armed::Next };
         self.armed = Some((armed, mark));
         Some(armed)
+    }
+
+    /// Whether it has been elsewhere lately. Who has not is in a long task, and nobody looks at it any more.
+    fn moves(&mut self) -> bool {
+        let (front, now) = (self.lane.front_number(), Instant::now());
+        if self.front.0 != front {
+            self.front = (front, now);
+        }
+        now - self.front.1 < LATE
     }
 
     pub(super) fn disarm(&mut self) {

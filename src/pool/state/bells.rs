@@ -1,26 +1,20 @@
 //! Which workers ring, and when the driver has to look.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::pool::reader::Poller;
+use crate::pool::reader::{LATE, Poller};
 use crate::pool::worker::{Armed, WorkerProcess};
 
 use super::State;
 
-/// A worker that has much to do may have come to a long task before it rings.
-const LATE: Duration = Duration::from_millis(1);
-
 impl State {
-    /// Has every busy worker ring: at its next commit, or half-way if it has much to do. Returns whether all
-    /// have.
+    /// Has every busy worker ring: at its next commit, or half-way if it has much to do. Returns whether any has:
+    /// it may come to a long task first.
     pub(in crate::pool) fn arm(&mut self) -> bool {
-        let mut late = None;
+        let mut late = false;
         for worker in self.workers.iter_mut().flatten() {
-            if let Some(armed) = worker.arm() {
-                late = Some(late.unwrap_or(true) && armed == Armed::HalfWay);
-            }
+            late |= worker.arm() == Some(Armed::HalfWay);
         }
-        let late = late.unwrap_or(false);
         if late {
             self.expect_late();
         }
