@@ -42,12 +42,20 @@ fn an_orphan_that_a_real_time_signal_kills_holds_up_nobody() {
     comes_to(2, || support::children(keeper).len());
 }
 
+/// Waits until the host has connected to all its workers, which it does after it gives them tasks: what it has is counted
+/// then.
+fn all_connected(keeper: u32) {
+    // One channel is made ahead.
+    comes_to(1, || in_folder_of(keeper).len());
+}
+
 #[watertight::test]
 fn a_worker_that_dies_before_its_host_connects_leaves_nothing_behind() {
     for method in [StartMethod::Fork, StartMethod::Exec] {
         // Keeps the keeper alive.
         let waiting = Process::builder().daemon(true).spawn(|| Fault::Hang.strike(), ()).unwrap();
         let keeper = keepers()[0];
+        all_connected(keeper);
         let before = Census::of(std::process::id());
         for _ in 0..20 {
             let pool = Pool::builder().workers(4).start_method(method);
@@ -56,8 +64,7 @@ fn a_worker_that_dies_before_its_host_connects_leaves_nothing_behind() {
             assert!(error.to_string().contains("exited with code 9"), "{error}");
         }
         before.comes_back(std::process::id());
-        // One channel is made ahead.
-        comes_to(1, || in_folder_of(keeper).len());
+        all_connected(keeper);
         drop(waiting);
     }
 }
@@ -94,19 +101,21 @@ fn a_thousand_deaths_leave_nothing_behind() {
     settle(&pool, 4);
     let (host, keeper) = (std::process::id(), keepers()[0]);
     comes_to(4, || support::children(keeper).len());
+    all_connected(keeper);
     let (before, keeper_before) = (Census::of(host), Census::of(keeper));
     let outcomes = pool.outcomes(die, 0..1000);
     assert!(outcomes.iter().all(|outcome| outcome.as_ref().is_err_and(|error| error.is_death())));
     settle(&pool, 4);
     before.comes_back(host);
     keeper_before.comes_back(keeper);
-    comes_to(1, || in_folder_of(keeper).len());
+    all_connected(keeper);
 }
 
 #[watertight::test]
 fn a_hundred_deaths_of_processes_leave_nothing_behind() {
     let waiting = Process::builder().daemon(true).spawn(|| Fault::Hang.strike(), ()).unwrap();
     let (host, keeper) = (std::process::id(), keepers()[0]);
+    all_connected(keeper);
     let (before, keeper_before) = (Census::of(host), Census::of(keeper));
     for number in 0..100_u64 {
         assert!(Process::spawn(die, (number,)).unwrap().join().unwrap_err().is_death());
