@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use waiting::{LONG, until, until_waiting};
+use waiting::{LONG, own, until, until_waiting};
 use watertight::sync::{Atomic, Condition, Lock, LockError, RLock, waiters};
 use watertight::{Process, Signal, Value};
 
@@ -120,7 +120,7 @@ fn recovering_can_be_given_up_and_still_takes_what_the_dead_had() {
 #[watertight::test]
 fn whoever_sleeps_for_a_lock_wakes_when_its_holder_is_killed() {
     for _ in 0..20 {
-        let lock = Lock::new().unwrap().named("held");
+        let lock = Lock::new().unwrap().named(&own("held"));
         let held = Atomic::new(0_u32).unwrap();
         let hold = |lock: Lock, held: Atomic<u32>| {
             let _guard = lock.lock().unwrap();
@@ -154,7 +154,7 @@ fn host_of_a_holder(lock: Lock, held: Atomic<u32>) {
 
 #[watertight::test]
 fn the_death_of_holder_host_and_keeper_at_one_stroke_is_noticed() {
-    let (lock, held) = (Lock::new().unwrap().named("held"), Atomic::new(0_u32).unwrap());
+    let (lock, held) = (Lock::new().unwrap().named(&own("held")), Atomic::new(0_u32).unwrap());
     let host = Process::builder().daemon(true).spawn(host_of_a_holder, (lock.clone(), held.clone())).unwrap();
     until(|| held.load(Ordering::Acquire) != 0);
     let holder = held.load(Ordering::Acquire);
@@ -182,7 +182,7 @@ fn the_death_of_holder_host_and_keeper_at_one_stroke_is_noticed() {
 
 #[watertight::test]
 fn nobody_notices_when_a_waiter_is_killed() {
-    let lock = Lock::new().unwrap().named("wanted");
+    let lock = Lock::new().unwrap().named(&own("wanted"));
     for _ in 0..20 {
         let guard = lock.lock().unwrap();
         let wait = |lock: Lock| match lock.lock() {
@@ -328,13 +328,13 @@ fn nested_locks_in_the_right_order_are_never_called_a_deadlock() {
 
 #[watertight::test]
 fn waiters_are_listed_with_the_holder_they_wait_for() {
-    let lock = Lock::new().unwrap().named("the door");
+    let lock = Lock::new().unwrap().named(&own("the door"));
     let guard = lock.lock().unwrap();
     let wait = |lock: Lock| drop(lock.lock().unwrap());
     let process = Process::builder().name("guest").spawn(wait, (lock.clone(),)).unwrap();
     until_waiting(1, "the door");
     let list = waiters().unwrap();
-    let waiter = list.iter().find(|waiter| waiter.object == "`the door`").unwrap();
+    let waiter = list.iter().find(|waiter| waiter.object == format!("`{}`", own("the door"))).unwrap();
     assert_eq!((waiter.party.pid, waiter.party.process.as_str()), (process.pid(), "guest"));
     assert_eq!(waiter.holder.as_ref().unwrap().pid, std::process::id());
     assert!(waiter.at.as_ref().unwrap().contains("locks.rs"));

@@ -6,7 +6,7 @@ mod waiting;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use waiting::{LONG, SHORT, until, until_waiting};
+use waiting::{LONG, SHORT, own, until, until_waiting};
 use watertight::sync::{Atomic, Barrier, BarrierError, BoundedSemaphore, Condition, Event, Lock, Semaphore};
 use watertight::{Process, ProcessHandle, Value};
 
@@ -66,7 +66,7 @@ fn a_dead_owners_permits_come_back_and_forgotten_ones_do_not() {
 
 #[watertight::test]
 fn whoever_waits_for_a_permit_gets_that_of_an_owner_that_is_killed() {
-    let (semaphore, ready) = (Semaphore::new(2).unwrap().named("seats"), Event::new().unwrap());
+    let (semaphore, ready) = (Semaphore::new(2).unwrap().named(&own("seats")), Event::new().unwrap());
     let arguments = (semaphore.clone(), 0, 2, ready.clone());
     let process = Process::builder().daemon(true).spawn(take_and_hang, arguments).unwrap();
     ready.wait().unwrap();
@@ -171,7 +171,7 @@ fn a_notification_that_a_dead_waiter_took_is_given_on() {
 
 #[watertight::test]
 fn an_event_is_set_cleared_and_waited_for() {
-    let event = Event::new().unwrap().named("go");
+    let event = Event::new().unwrap().named(&own("go"));
     assert!(!event.is_set() && !event.wait_timeout(Duration::ZERO).unwrap());
     assert!(!event.wait_timeout(SHORT).unwrap());
     event.set();
@@ -195,7 +195,7 @@ fn an_event_is_set_cleared_and_waited_for() {
 
 #[watertight::test]
 fn nobody_notices_when_somebody_who_waits_for_an_event_is_killed() {
-    let event = Event::new().unwrap().named("go");
+    let event = Event::new().unwrap().named(&own("go"));
     let wait = |event: Event| event.wait().unwrap();
     let victim = Process::builder().daemon(true).spawn(wait, (event.clone(),)).unwrap();
     let other = Process::spawn(wait, (event.clone(),)).unwrap();
@@ -252,7 +252,7 @@ fn party(barrier: Barrier) -> bool {
 
 #[watertight::test]
 fn an_aborted_barrier_is_broken_until_it_is_reset() {
-    let barrier = Barrier::new(4).unwrap().named("gate");
+    let barrier = Barrier::new(4).unwrap().named(&own("gate"));
     let processes = [(); 3].map(|()| Process::spawn(party, (barrier.clone(),)).unwrap());
     until(|| barrier.waiting_count() == 3);
     barrier.abort().unwrap();
@@ -303,7 +303,7 @@ fn an_action_runs_only_if_all_come_in_time() {
 }
 
 fn killed_party(prepare: impl Fn(&Barrier) -> ProcessHandle) {
-    let barrier = Barrier::new(3).unwrap().named("gate");
+    let barrier = Barrier::new(3).unwrap().named(&own("gate"));
     let victim = prepare(&barrier);
     let other = Process::spawn(party, (barrier.clone(),)).unwrap();
     until_waiting(1, "gate");

@@ -23,8 +23,13 @@ pub fn until(mut reached: impl FnMut() -> bool) {
     }
 }
 
-/// Waits until that many threads wait for something of that name.
+/// A name that nobody else gives to anything: the tests of one program are one tree, in which all see who waits.
+pub fn own(name: &str) -> String {
+    format!("{name} of {}", std::process::id())
+}
+
+/// Waits until that many threads wait for something that has this name as this process's own.
 pub fn until_waiting(count: usize, name: &str) {
-    let name = format!("`{name}`");
+    let name = format!("`{}`", own(name));
     until(|| waiters().unwrap().iter().filter(|waiter| waiter.object == name).count() >= count);
 }
