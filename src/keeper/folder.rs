@@ -155,7 +155,8 @@ pub(super) fn make_server(folder: &Path) -> io::Result<Server> {
 pub(super) fn remove_if_dead(path: &Path) {
     let ours = fs::symlink_metadata(path)
         .is_ok_and(|folder| folder.is_dir() && folder.uid() == nix::unistd::geteuid().as_raw());
-    if ours && matches!(lock(path), Ok(Some(_))) {
+    // Locked until it is gone: a keeper that has just made it would otherwise lock it in between, and believe in it.
+    if ours && let Ok(Some(_lock)) = lock(path) {
         let _ = fs::remove_dir_all(path);
     }
 }
