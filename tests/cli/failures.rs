@@ -18,8 +18,8 @@ fn a_crash_costs_one_task_and_is_told_in_one_line() {
 }
 
 fn failure(arguments: &[&str]) -> serde_json::Value {
-    let run = run(&[&["map", "--json"], arguments].concat());
-    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    let run = run(&[&["map", "--json", "-v"], arguments].concat());
+    assert_eq!(run.code, Some(1), "{}{}", run.stdout, run.stderr);
     run.records()[0]["error"].clone()
 }
 
