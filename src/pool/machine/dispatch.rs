@@ -3,11 +3,14 @@
 use std::time::{Duration, Instant};
 
 use super::timers::after;
-use super::worker::{Phase, STALLED, Worker};
+use super::worker::{Phase, Worker};
 use super::{Action, Machine, Slot, Span, Stage};
 
 /// A busy worker keeps what it will be through with so soon.
 const WORTH_MOVING: Duration = Duration::from_micros(200);
+
+/// A worker that has not moved for so long may be in a long task.
+const STALLED: Duration = Duration::from_millis(1);
 
 impl Machine {
     /// Starts, promotes and retires workers until there are as many as there should be.

@@ -89,14 +89,6 @@ const LONG: f64 = 10_000_000.0;
 /// The most items in flight at one worker.
 const MOST_AHEAD: f64 = 16_384.0;
 
-/// A worker that has not moved for so long may be in a long task.
-pub(super) const STALLED: Duration = Duration::from_millis(1);
-
-/// How many items to give ahead at a pace, in nanoseconds an item.
-fn ahead(pace: f64) -> u32 {
-    if pace > LONG { 1 } else { (AHEAD / pace.max(1.0)).clamp(2.0, MOST_AHEAD) as u32 }
-}
-
 impl Worker {
     pub(super) fn new(spare: bool, now: Instant) -> Worker {
         Worker {
@@ -193,18 +185,17 @@ impl Worker {
         self.silent_since = None;
         self.settled_in = false;
         self.lighten(count);
+        let wanted = if self.pace > LONG { 1.0 } else { (AHEAD / self.pace.max(1.0)).clamp(2.0, MOST_AHEAD) };
         // It may grow fourfold at once, so that one quick task among slow ones draws no crowd behind it.
-        self.allowed = ahead(self.pace).min(self.allowed * 4).max(1);
+        self.allowed = (wanted as u32).min(self.allowed * 4).max(1);
     }
 
     /// How many items it may have in flight now: one that has been running for long has told its pace already, and what is
     /// given behind it would be taken back by whoever falls idle, again and again.
     pub(super) fn allowed_at(&self, now: Instant) -> u32 {
-        let running = now.saturating_duration_since(self.since);
-        if self.in_flight == 0 || running < STALLED {
-            return self.allowed;
-        }
-        self.allowed.min(ahead(running.as_nanos() as f64))
+        // What is not read yet looks like one that runs, so a moment proves nothing.
+        let running = now.saturating_duration_since(self.since).as_nanos() as f64;
+        if self.in_flight > 0 && running > LONG { 1 } else { self.allowed }
     }
 
     /// Takes the first item in flight off its span, without counting it as progress.
