@@ -217,6 +217,7 @@ mod tests {
     use super::*;
     use std::cell::Cell;
     use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -240,17 +241,23 @@ mod tests {
         flood.join().unwrap();
     }
 
+    /// An executable that starts and never says a word.
+    fn mute(folder: &Path) -> Executable {
+        let path = folder.join("mute");
+        std::fs::write(&path, "#!/bin/sh\nexec sleep 1000\n").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        Executable::Path(path)
+    }
+
     #[test]
     fn who_loses_interest_waits_no_longer_for_a_keeper_that_says_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("mute");
-        std::fs::write(&path, "#!/bin/sh\nexec sleep 1000\n").unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let mute = mute(folder.path());
         let word = EventFd::from_value_and_flags(1, EfdFlags::EFD_CLOEXEC).unwrap();
         let asked = Cell::new(0);
         let lasts = || asked.replace(asked.get() + 1) < 3;
         let interest = Interest { word: word.as_fd(), lasts: &lasts };
-        let error = start(&Executable::Path(path), Some(interest)).err().unwrap();
+        let error = start(&mute, Some(interest)).err().unwrap();
         assert!(matches!(error.kind(), Kind::Keeper { failure: KeeperFailure::Unwanted, .. }), "{error}");
         assert_eq!(asked.get(), 4, "a word that changes nothing ends nothing");
     }
@@ -258,28 +265,26 @@ mod tests {
     #[test]
     fn a_keeper_that_says_nothing_keeps_nobody_from_another_one() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("mute");
-        std::fs::write(&path, "#!/bin/sh\nexec sleep 1000\n").unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let mute = mute(folder.path());
         let (asked, over) = (AtomicBool::new(false), AtomicBool::new(false));
         let word = EventFd::from_value_and_flags(1, EfdFlags::EFD_CLOEXEC).unwrap();
         std::thread::scope(|scope| {
-            let mute = scope.spawn(|| {
+            let waiting = scope.spawn(|| {
                 let lasts = || {
                     asked.store(true, Ordering::Relaxed);
                     std::thread::yield_now();
                     !over.load(Ordering::Relaxed)
                 };
                 let interest = Interest { word: word.as_fd(), lasts: &lasts };
-                Keeper::while_wanted(&Executable::Path(path), Some(interest)).err().unwrap()
+                Keeper::while_wanted(&mute, Some(interest)).err().unwrap()
             });
             while !asked.load(Ordering::Relaxed) {
                 std::thread::yield_now();
             }
             assert!(Keeper::of(&Executable::Path("/bin/false".into())).is_err());
-            assert!(!mute.is_finished());
+            assert!(!waiting.is_finished());
             over.store(true, Ordering::Relaxed);
-            let error = mute.join().unwrap();
+            let error = waiting.join().unwrap();
             assert!(matches!(error.kind(), Kind::Keeper { failure: KeeperFailure::Unwanted, .. }), "{error}");
         });
     }
