@@ -28,7 +28,7 @@ const PLENTY: u32 = 512;
 const PLENTY_ALONE: u32 = 16;
 
 fn plenty() -> u32 {
-    if cpu::is_alone() { PLENTY_ALONE } else { PLENTY }
+    if cpu::allowed() == 1 { PLENTY_ALONE } else { PLENTY }
 }
 
 /// The host's end.
@@ -46,6 +46,8 @@ pub(crate) struct HostEnd {
     unpublished: u32,
     /// Tasks in the outbox that are not given yet.
     ungiven: u32,
+    /// So many tasks are much to do.
+    plenty: u32,
     pub(super) woke: bool,
     /// Whatever is sent from now on goes nowhere.
     shut: bool,
@@ -81,6 +83,7 @@ impl HostEnd {
             largest_result,
             unpublished: 0,
             ungiven: 0,
+            plenty: plenty(),
             woke: false,
             shut: false,
         })
@@ -202,7 +205,7 @@ impl HostEnd {
     /// else at its next commit; and from which task on.
     pub(crate) fn mark(&self, moves: bool) -> (bool, u32) {
         let (first, count) = self.ledger.run();
-        let late = moves && count >= plenty();
+        let late = moves && count >= self.plenty;
         let mark = if late { first.wrapping_add(count / 2) } else { first };
         self.lane.set_mark(mark);
         (late, mark)
@@ -215,7 +218,7 @@ impl HostEnd {
 
     /// Whether it has so much to do that it need not be looked at.
     pub(crate) fn has_plenty(&self) -> bool {
-        self.ledger.run().1 >= plenty()
+        self.ledger.run().1 >= self.plenty
     }
 
     /// Whether anything ever came from it.

@@ -4,7 +4,9 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes as Buffer;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::unistd::Pid;
 
 use super::frame::{Coding, DownHead, DownKind, Measure, UpKind};
 use super::host_end::HostEnd;
@@ -109,6 +111,27 @@ fn parts_travel_beside_the_line_both_ways() {
         end.publish().unwrap();
         read(end, 1, |line, come| assert!(line == b"arguments" && come == parts));
     });
+}
+
+#[test]
+fn a_host_that_shares_its_processor_is_not_rung_at_each_commit() {
+    let alone = || {
+        let mut one = CpuSet::new();
+        let allowed = sched_getaffinity(Pid::from_raw(0)).unwrap();
+        one.set((0..CpuSet::count()).find(|&cpu| allowed.is_set(cpu).unwrap()).unwrap()).unwrap();
+        sched_setaffinity(Pid::from_raw(0), &one).unwrap();
+        let (mut end, _memory) = HostEnd::create("test", 1024, LARGEST).unwrap();
+        let mut give = |count| {
+            let empty = line(std::iter::repeat_n(&b""[..], count as usize));
+            end.send(tasks(count, 0), &empty, &[], || Buffer::copy_from_slice(&empty)).unwrap();
+            end.publish().unwrap();
+            (end.mark(true), end.mark(false).0)
+        };
+        assert_eq!(give(15), ((false, 0), false), "a few are told one by one");
+        assert_eq!(give(15), ((true, 15), false), "of many, half is waited for, if they move");
+    };
+    // The mask is the thread's own.
+    std::thread::spawn(alone).join().unwrap();
 }
 
 #[test]
