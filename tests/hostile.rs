@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::ser::SerializeTuple;
 use serde::{Deserialize, Serialize, Serializer};
-use watertight::{Encoding, Pool, PoolBuilder, Process, TaskErrorKind};
+use watertight::{Encoding, Pool, PoolBuilder, Process, TaskErrorKind, Value};
 
 /// The parts of this process's lane, as the kernel shows them: where it is mapped, and how much.
 fn lane() -> Vec<(usize, usize)> {
@@ -114,6 +114,30 @@ fn a_claim_of_a_huge_result_is_no_allocation() {
     }
     let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF).unwrap();
     assert!(usage.max_rss() < 300 << 10, "{} KiB", usage.max_rss());
+}
+
+/// A value whose memory nobody but its maker can lock.
+fn withheld(x: i64) -> Value<i64> {
+    let value = Value::new(x).unwrap();
+    for entry in std::fs::read_dir("/proc/self/fd").unwrap().flatten() {
+        let named = std::fs::read_link(entry.path()).is_ok_and(|path| path.starts_with("/dev/shm"));
+        let number: i32 = entry.file_name().to_str().unwrap().parse().unwrap();
+        if named {
+            unsafe { libc::flock(number, libc::LOCK_EX | libc::LOCK_NB) };
+        }
+    }
+    value
+}
+
+#[watertight::test]
+fn a_worker_that_withholds_what_its_result_speaks_of_stops_nobody() {
+    let pool = Pool::new(2).unwrap();
+    let later = pool.apply_async(withheld, (7,)).unwrap();
+    let error = later.get().unwrap_err();
+    assert!(matches!(error.kind(), TaskErrorKind::Encoding { what: Encoding::DecodeResult, .. }), "{error}");
+    assert_eq!(pool.map(|x: u64| x * x, 0..4).unwrap(), [0, 1, 4, 9]);
+    let outcome = Process::spawn(withheld, (7,)).unwrap().join_timeout(Duration::from_secs(60));
+    drop(outcome.expect("its end is noticed"));
 }
 
 /// A list whose encoding goes deeper and deeper, as no list of this type does.

@@ -7,8 +7,6 @@ use std::sync::Arc;
 
 use bytes::Bytes as Buffer;
 
-use crate::task::passengers;
-
 use super::frame::{MAX_REPORT, Measure, UpHead, UpKind};
 use super::host_end::HostEnd;
 use super::lane::Lane;
@@ -177,9 +175,8 @@ impl HostEnd {
         }
         let Some(arriving) = self.incoming.take() else { return Ok(false) };
         self.ledger.settle(arriving.head.number)?;
-        let (line, mut parts) = arriving.body.finish();
-        // Before the worker sees that its result was read, and lets go of them.
-        passengers::take_on(&mut parts);
+        let (line, parts) = arriving.body.finish();
+        // Before the worker sees that its result was read, and lets go of the objects that it speaks of.
         take(Arrival {
             kind: arriving.head.kind,
             measure: arriving.measure,

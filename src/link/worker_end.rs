@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use bytes::Bytes as Buffer;
 
 use crate::primitive::{AtomicBool, Doorbell, Ordering};
-use crate::task::passengers::is_list;
+use crate::task::passengers;
 use crate::task::shared;
 
 use super::frame::{DOWN_HEAD, DownHead, DownKind, Measure, UpHead, UpKind};
@@ -267,10 +267,10 @@ impl<'l> WorkerEnd<'l> {
             measure.into_iter().flat_map(|measure| [measure.start, measure.elapsed, measure.max_rss]),
         );
         words.extend(parts.iter().map(|part| part.len() as u64));
-        let passengers: Vec<Buffer> = parts.iter().filter(|part| is_list(part)).cloned().collect();
+        let list = passengers::list(&parts).cloned();
         self.stream(Outgoing::new(words, line.into(), parts))?;
         let (position, read) = (self.producer.position(), self.lane.up().tail.load(Ordering::Acquire));
-        self.passengers.extend(passengers.into_iter().map(|list| (position, list)));
+        self.passengers.extend(list.map(|list| (position, list)));
         while self.passengers.front().is_some_and(|(position, _)| *position <= read) {
             self.passengers.pop_front();
         }

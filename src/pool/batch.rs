@@ -19,6 +19,8 @@ pub(super) struct Function {
     pub(super) coding: Coding,
     pub(super) number: u64,
     pub(super) name: Name,
+    /// Its value may hold handles of shared objects.
+    pub(super) boards: bool,
 }
 
 /// A function's name.
@@ -206,7 +208,7 @@ mod tests {
     const OPTIONS: TaskOptions = TaskOptions { attempts: 1, timeout: None, chunk: None };
 
     fn function() -> Function {
-        Function { coding: Coding::Offset, number: 0, name: Name::Static("f") }
+        Function { coding: Coding::Offset, number: 0, name: Name::Static("f"), boards: false }
     }
 
     #[test]

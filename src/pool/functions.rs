@@ -5,6 +5,7 @@ use crate::link::frame::Coding;
 use crate::task::arguments::{Task, Transfer};
 use crate::task::error::{Encoding, TaskContext, TaskError, TaskErrorKind};
 use crate::task::identity::descriptor_of;
+use crate::task::passengers::may_board;
 use crate::task::{luggage, registry};
 
 use super::Pool;
@@ -19,10 +20,12 @@ impl Pool {
         F::Output: Transfer,
     {
         refuse_ends::<A, F::Output>()?;
+        let boards = may_board::<F::Output>();
         let descriptor = descriptor_of::<F, A>(function);
         if self.staff.is_same_build() {
             let number = descriptor.offset().map_err(|error| Kind::Task(error.to_string()))?;
-            return Ok(Function { coding: Coding::Offset, number, name: Name::Static((descriptor.name)()) });
+            let name = Name::Static((descriptor.name)());
+            return Ok(Function { coding: Coding::Offset, number, name, boards });
         }
         let Some(description) = registry::description_of::<F>() else {
             let name = (descriptor.name)();
@@ -37,6 +40,7 @@ impl Pool {
             coding: Coding::Registered,
             number: u64::from(number),
             name: Name::Shared(description.name.into()),
+            boards,
         })
     }
 
@@ -44,7 +48,7 @@ impl Pool {
         let tasks = self.staff.tasks();
         let number = registry::find(tasks, name).map_err(|error| Kind::Task(error.to_string()))?;
         let name = Name::Shared(tasks[number as usize].name.as_str().into());
-        Ok(Function { coding, number: u64::from(number), name })
+        Ok(Function { coding, number: u64::from(number), name, boards: coding != Coding::Json })
     }
 }
 

@@ -12,6 +12,7 @@ use crate::task::codec;
 use crate::task::error::Encoding;
 use crate::task::identity::{Descriptor, descriptor_of, descriptor_of_initializer};
 use crate::task::luggage::{self, Luggage};
+use crate::task::passengers::may_board;
 use crate::task::shared::{self, Encoded};
 
 /// A function and its arguments, encoded.
@@ -21,6 +22,8 @@ pub(crate) struct Job {
     pub(crate) line: Vec<u8>,
     pub(crate) parts: Vec<Buffer>,
     pub(crate) shared: Vec<Arc<Encoded>>,
+    /// Its value may hold handles of shared objects.
+    pub(crate) boards: bool,
 }
 
 impl Job {
@@ -32,7 +35,8 @@ impl Job {
         A: Transfer,
         F::Output: Transfer,
     {
-        Job::encode_for(descriptor_of::<F, A>(function), arguments)
+        let (job, luggage) = Job::encode_for(descriptor_of::<F, A>(function), arguments)?;
+        Ok((Job { boards: may_board::<F::Output>(), ..job }, luggage))
     }
 
     /// Encodes an initializer and its arguments.
@@ -81,7 +85,8 @@ impl Job {
             function: offset,
             timeout: 0,
         };
-        Ok((Job { name: (descriptor.name)().to_owned(), head, line, parts, shared }, luggage))
+        let name = (descriptor.name)().to_owned();
+        Ok((Job { name, head, line, parts, shared, boards: false }, luggage))
     }
 
     /// Words of all its frames.

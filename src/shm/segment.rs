@@ -74,6 +74,8 @@ impl Segment {
     }
 
     /// The segment of that identity, mapped if this process has not yet.
+    ///
+    /// Waits for nobody, since the identity may come from a process that is trusted with nothing.
     pub(crate) fn open(id: SegmentId) -> Result<Arc<Segment>, OpenError> {
         let mut mapped = mapped();
         if let Some(segment) = mapped.find(id) {
@@ -81,7 +83,7 @@ impl Segment {
         }
         let memory = match mapped.wake(id) {
             Some(memory) => memory,
-            None => Arc::new(open_named(id)?),
+            None => Arc::new(alive(Named::open_at_once(&id.name())?)?),
         };
         let tree = header::check(&memory, id)?;
         let segment = Arc::new(Segment::enter(id, tree, memory)?);
@@ -92,7 +94,7 @@ impl Segment {
     /// The segment of that identity, made by whoever comes first. It holds no objects.
     pub(crate) fn join(id: SegmentId, bytes: usize) -> Result<Segment, OpenError> {
         loop {
-            match open_named(id) {
+            match Named::open(&id.name()).and_then(alive) {
                 Ok(memory) => {
                     header::check(&memory, id)?;
                     return Segment::enter(id, id, Arc::new(memory));
@@ -261,14 +263,10 @@ impl Segment {
     }
 }
 
-/// Maps what has the name of that segment; what has ended is as good as not there.
-fn open_named(id: SegmentId) -> io::Result<Named> {
-    let memory = Named::open(&id.name())?;
-    if memory.has_ended() {
-        memory.bury();
-        return Err(io::Error::from(io::ErrorKind::NotFound));
-    }
-    Ok(memory)
+/// What has ended is as good as not there. Its last user was killed before it took the name away; whoever comes
+/// across it and leaves it last does that.
+fn alive(memory: Named) -> io::Result<Named> {
+    if memory.has_ended() { Err(io::Error::from(io::ErrorKind::NotFound)) } else { Ok(memory) }
 }
 
 impl Drop for Segment {

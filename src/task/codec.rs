@@ -63,8 +63,8 @@ impl serde::de::Error for DecodeError {
     }
 }
 
-/// Appends the encoding of `value` to `line` and its large buffers to `parts`. On an error `line` is as it
-/// was.
+/// Appends the encoding of `value` to `line` and its large buffers to `parts`. On an error both are as they
+/// were.
 pub(crate) fn encode<T: Serialize + 'static>(
     value: &T,
     line: &mut Vec<u8>,
@@ -90,14 +90,15 @@ pub(crate) fn encode<T: Serialize + 'static>(
     if let Err(error) = result {
         return Err(undo(error, writer, start, largest));
     }
-    let passengers = passengers::board(objects);
-    if collected.is_none() && passengers.is_none() {
-        return Ok(());
-    }
-    let before = parts.len();
-    parts.extend(collected.into_iter().flatten().chain(passengers));
-    let beside: usize = parts[before..].iter().map(Buffer::len).sum();
-    check_size(line, start, beside as u64, largest)
+    let collected = collected.unwrap_or_default();
+    let passengers = passengers::board(objects, collected.last()).map_err(|error| {
+        line.truncate(start);
+        EncodeError::Serde(error.to_string())
+    })?;
+    let beside: usize = collected.iter().chain(&passengers).map(Buffer::len).sum();
+    check_size(line, start, beside as u64, largest)?;
+    parts.extend(collected.into_iter().chain(passengers));
+    Ok(())
 }
 
 /// Cuts the line back to where a value began that could not be written, and says why.
@@ -336,13 +337,24 @@ mod tests {
     }
 
     #[test]
-    fn a_value_over_the_maximum_leaves_the_line_as_it_was() {
+    fn a_value_over_the_maximum_leaves_line_and_buffers_as_they_were() {
         let (mut line, mut parts) = (vec![1, 2, 3], Vec::new());
         for value in [vec!["x".repeat(1000)], vec!["y".repeat(10); 100]] {
             assert!(matches!(encode(&value, &mut line, &mut parts, 500), Err(EncodeError::TooLarge(500))));
         }
         assert!(encode(&vec![0_u8; 501], &mut line, &mut parts, 500).is_err());
         assert!(encode(&Bytes::from(vec![0; 50_000]), &mut line, &mut parts, 500).is_err());
-        assert_eq!(line, [1, 2, 3]);
+        assert_eq!((line, parts.len()), (vec![1, 2, 3], 0));
+    }
+
+    #[test]
+    fn bytes_that_begin_as_a_list_of_handles_are_no_list() {
+        let (mut line, mut parts) = (Vec::new(), Vec::new());
+        let bytes = Bytes::from([b"WT passengers 1\0".as_slice(), &[1; 50_000]].concat());
+        encode(&bytes, &mut line, &mut parts, 1 << 30).unwrap();
+        let list = passengers::list(&parts).expect("one of nothing stands behind them");
+        assert!(list.len() < 100 && parts.len() == 2, "{} bytes", list.len());
+        passengers::take_on(&mut parts);
+        assert_eq!(decode::<Bytes>(&line, parts).unwrap(), bytes);
     }
 }

@@ -26,28 +26,52 @@ impl AsRef<[u8]> for Passengers {
     }
 }
 
-/// The buffer for some objects; `None` for none.
-pub(super) fn board(objects: Vec<Arc<Object>>) -> Option<Buffer> {
-    if objects.is_empty() {
-        return None;
+/// The most handles of one value. A host opens all of them at once, whatever a worker says.
+const MOST: usize = 1 << 16;
+
+/// A value speaks of more objects than travel.
+#[derive(Debug, thiserror::Error)]
+#[error("it holds handles of {0} shared objects, and {MOST} is the most")]
+pub(super) struct TooMany(usize);
+
+/// The list of some objects, to stand behind all other buffers of their value. `None` if nothing has to be said:
+/// there are none, and the buffer that is `last` now is not taken for a list.
+pub(super) fn board(objects: Vec<Arc<Object>>, last: Option<&Buffer>) -> Result<Option<Buffer>, TooMany> {
+    if objects.len() > MOST {
+        return Err(TooMany(objects.len()));
+    }
+    // A user's own bytes may begin as a list does. Then a list of nothing follows.
+    if objects.is_empty() && !last.is_some_and(is_list) {
+        return Ok(None);
     }
     let handles: Vec<Handle> = objects.iter().map(|object| object.handle()).collect();
     let mut bytes = MAGIC.to_vec();
-    bytes.extend(super::codec::encode_plain(&handles)?);
-    Some(Buffer::from_owner(Passengers { bytes, _objects: objects }))
+    bytes.extend(super::codec::encode_plain(&handles).unwrap_or_default());
+    Ok(Some(Buffer::from_owner(Passengers { bytes, _objects: objects })))
 }
 
-/// Whether a buffer is such a list.
-pub(crate) fn is_list(buffer: &Buffer) -> bool {
+fn is_list(buffer: &Buffer) -> bool {
     buffer.starts_with(MAGIC)
 }
 
-/// Receiver: opens what such buffers list. What cannot be opened is told when the value is decoded.
+/// The list among a value's buffers, if there is one.
+pub(crate) fn list(parts: &[Buffer]) -> Option<&Buffer> {
+    parts.last().filter(|part| is_list(part))
+}
+
+/// Receiver: opens what the list names, of a value whose type can hold handles.
+///
+/// Whoever wrote it is trusted with nothing: the first handle that leads nowhere ends it. That one is told of when
+/// the value is decoded.
 pub(crate) fn take_on(parts: &mut [Buffer]) {
-    for part in parts.iter_mut() {
-        let Some(list) = part.strip_prefix(MAGIC) else { continue };
-        let handles: Vec<Handle> = super::codec::decode_line(list).unwrap_or_default();
-        let objects = handles.iter().filter_map(|handle| Object::open(handle).ok()).collect();
-        *part = Buffer::from_owner(Passengers { bytes: part.to_vec(), _objects: objects });
-    }
+    let Some(last) = parts.last_mut() else { return };
+    let Some(list) = last.strip_prefix(MAGIC) else { return };
+    let handles: Vec<Handle> = super::codec::decode_line(list).unwrap_or_default();
+    let objects = handles.iter().take(MOST).map_while(|handle| Object::open(handle).ok()).collect();
+    *last = Buffer::from_owner(Passengers { bytes: last.to_vec(), _objects: objects });
+}
+
+/// Whether a value of that type can hold handles: what owns nothing has none.
+pub(crate) const fn may_board<T>() -> bool {
+    std::mem::needs_drop::<T>()
 }

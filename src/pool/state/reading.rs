@@ -18,6 +18,7 @@ use crate::pool::worker::{Initializer, WorkerProcess};
 use crate::process::verdict;
 use crate::sync::counters::Count;
 use crate::task::error::{Absent, TaskErrorKind};
+use crate::task::passengers;
 
 use super::telling::Told;
 use super::{Duty, State};
@@ -160,7 +161,7 @@ impl Reader<'_> {
     }
 
     /// Takes one result, whatever it is.
-    fn take(&mut self, arrival: Arrival<'_>) {
+    fn take(&mut self, mut arrival: Arrival<'_>) {
         let Some((key, item, attempt)) = self.spans.next() else { return };
         if arrival.kind != UpKind::Value || std::mem::take(&mut self.condemned) {
             self.condemned = false;
@@ -176,6 +177,9 @@ impl Reader<'_> {
                 ArrivedLine::Small(line) => Buffer::copy_from_slice(line),
                 ArrivedLine::Large(line) => line,
             };
+            if batch.function.boards {
+                passengers::take_on(&mut arrival.parts);
+            }
             job.mailbox.push_large(batch.first + u64::from(item), line, arrival.parts, facts);
         }
         self.note_values(1, batch.job);

@@ -63,7 +63,7 @@ fn scene_of(measured: bool) -> Scene {
 }
 
 fn submit(state: &mut State, count: i64) -> JobKey {
-    let function = Function { coding: Coding::Offset, number: 0, name: Name::Static("f") };
+    let function = Function { coding: Coding::Offset, number: 0, name: Name::Static("f"), boards: false };
     let job = state.open(function.name.clone());
     let mut encoder = Encoder::default();
     (0..count).for_each(|input| drop(encoder.push(&(input,), 1000).unwrap()));

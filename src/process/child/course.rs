@@ -16,6 +16,7 @@ use crate::sys::exit::ExitStatus;
 use crate::sys::pidfd;
 use crate::sys::signal::Signal;
 use crate::task::error::{Absent, TaskContext, TaskError, TaskErrorKind};
+use crate::task::passengers;
 
 use super::{Answer, Child, Exit, ID};
 
@@ -66,8 +67,11 @@ impl Child {
         if self.breached {
             return;
         }
-        let answer = &mut self.answer;
-        let read = self.end.read(|arrival| {
+        let (answer, boards) = (&mut self.answer, self.boards);
+        let read = self.end.read(|mut arrival| {
+            if boards {
+                passengers::take_on(&mut arrival.parts);
+            }
             *answer = Some(Answer {
                 kind: arrival.kind,
                 line: arrival.line.bytes().to_vec(),

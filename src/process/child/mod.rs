@@ -59,6 +59,8 @@ pub(crate) struct Child {
     pub(crate) stdout: Option<Capture>,
     pub(crate) stderr: Option<Capture>,
     answer: Option<Answer>,
+    /// Its value may hold handles of shared objects.
+    boards: bool,
     exit: Option<Exit>,
     /// What went down beside the arguments; shared objects among it live until the process has ended.
     _sent: (Vec<Buffer>, Vec<std::sync::Arc<crate::task::shared::Encoded>>),
@@ -151,6 +153,7 @@ impl Child {
             stdout,
             stderr,
             answer: None,
+            boards: job.boards,
             exit: None,
             _sent: (job.parts, job.shared),
             process: None,

@@ -56,7 +56,8 @@ impl Named {
             let mut memory = ShmemConf::new().os_id(name).size(bytes).create().map_err(error_of)?;
             // From here on the name is ours to remove, under the rule of locks.
             memory.set_owner(false);
-            match lock(name) {
+            // Held exclusively only for a moment, by a sweep that takes it for left behind.
+            match lock(name, FlockArg::LockShared) {
                 Ok(lock) => {
                     let named = Named::new(memory, lock, name);
                     named.reserve(bytes)?;
@@ -70,9 +71,22 @@ impl Named {
         Err(io::Error::from(Errno::EAGAIN))
     }
 
-    /// Maps what has that name.
+    /// Maps what has that name; waits for whoever looks whether it is used any more.
     pub(crate) fn open(name: &str) -> io::Result<Named> {
-        let lock = lock(name)?;
+        Named::map(name, lock(name, FlockArg::LockShared)?)
+    }
+
+    /// Maps what has that name, and waits for nobody: what somebody has for itself alone is as good as gone,
+    /// since no user can have it any more.
+    pub(crate) fn open_at_once(name: &str) -> io::Result<Named> {
+        let lock = lock(name, FlockArg::LockSharedNonblock).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => io::Error::from(Errno::ENOENT),
+            _ => error,
+        });
+        Named::map(name, lock?)
+    }
+
+    fn map(name: &str, lock: Flock<File>) -> io::Result<Named> {
         let memory = ShmemConf::new().os_id(name).open().map_err(error_of)?;
         let named = Named::new(memory, lock, name);
         match named.is_linked() {
@@ -131,30 +145,18 @@ impl Named {
         !self.is_last_user()
     }
 
-    /// Uses it again.
+    /// Uses it again; waits for nobody, as `open_at_once`.
     ///
     /// # Errors
     /// If it has ended meanwhile.
     pub(crate) fn wake(&self) -> io::Result<()> {
-        // Held exclusively only for a moment, by somebody who looks whether it is the last user.
-        while let Err(errno) = self.lock.relock(FlockArg::LockShared) {
-            if errno != Errno::EINTR {
-                return Err(errno.into());
-            }
-        }
+        self.lock.relock(FlockArg::LockSharedNonblock)?;
         if self.is_linked() && !self.has_ended() { Ok(()) } else { Err(io::Error::from(Errno::ENOENT)) }
     }
 
     /// Whether its last user has left; for memory whose first word is never zero while it is used.
     pub(crate) fn has_ended(&self) -> bool {
         self.words().first().is_some_and(|word| word.load(Ordering::Acquire) == 0)
-    }
-
-    /// Takes away memory that has ended, and whose last user was killed before it took the name away. Waits for
-    /// others who look at it.
-    pub(crate) fn bury(self) {
-        // Should a signal come instead, whoever opens it next does this again.
-        let _ = self.lock.relock(FlockArg::LockExclusive);
     }
 }
 
@@ -197,11 +199,10 @@ fn path(name: &str) -> PathBuf {
 }
 
 /// Takes the shared lock on a file that its name still leads to.
-fn lock(name: &str) -> io::Result<Flock<File>> {
+fn lock(name: &str, shared: FlockArg) -> io::Result<Flock<File>> {
     let file = File::options().read(true).write(true).open(path(name))?;
     let lock = loop {
-        // Held exclusively only for a moment, by somebody who looks whether it is the last user.
-        match Flock::lock(file.try_clone()?, FlockArg::LockShared) {
+        match Flock::lock(file.try_clone()?, shared) {
             Ok(lock) => break lock,
             Err((_, Errno::EINTR)) => {}
             Err((_, errno)) => return Err(errno.into()),

@@ -12,9 +12,7 @@ pub(crate) mod shared {
 pub(crate) mod passengers {
     use bytes::Bytes;
 
-    pub(crate) fn is_list(_buffer: &Bytes) -> bool {
-        false
+    pub(crate) fn list(_parts: &[Bytes]) -> Option<&Bytes> {
+        None
     }
-
-    pub(crate) fn take_on(_parts: &mut [Bytes]) {}
 }
