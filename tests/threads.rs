@@ -91,6 +91,18 @@ fn large_and_shared_values_come_through() {
 }
 
 #[watertight::test]
+fn a_pool_ends_while_a_large_argument_is_on_its_way() {
+    for round in 0..10 {
+        let pool = Pool::threads(1).unwrap();
+        let bytes = Bytes::from(vec![1; 64 << 20]);
+        let later = pool.apply_async(|bytes: Bytes| bytes.len(), (bytes,)).unwrap();
+        pool.terminate();
+        assert!(pool.join_timeout(Duration::from_secs(50)).unwrap(), "round {round}");
+        assert!(later.get().is_err_and(|error| error.is_terminated()));
+    }
+}
+
+#[watertight::test]
 fn each_worker_has_a_state_of_its_own() {
     fn number() -> AtomicU32 {
         static NEXT: AtomicU32 = AtomicU32::new(100);

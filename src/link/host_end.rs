@@ -256,9 +256,12 @@ impl HostEnd {
     /// told. Results can be read as before.
     pub(crate) fn shut(&mut self) {
         self.shut = true;
+        self.lane.shut();
         self.unpublished = 0;
         self.ungiven = 0;
         self.outbox.clear();
+        // Nothing waits for room any more.
+        self.lane.await_room(None);
         // Should the word be scribbled on, the next reading finds it.
         let _ = self.ledger.take_back(self.lane.claims());
     }

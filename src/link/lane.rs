@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use crate::primitive::{AtomicU64, Futex, Ordering};
+use crate::primitive::{AtomicBool, AtomicU64, Futex, Ordering};
 use crate::sys::memory::{self, Mapping};
 
 use super::bell::Bell;
@@ -28,6 +28,9 @@ pub(crate) struct Lane {
     read: AtomicU64,
     /// Likewise: where the worker's reading stood when the host found no room, or `NO_WAIT`.
     awaited: AtomicU64,
+    /// Likewise, and seen by a worker only if it is a thread: nothing more will be written, not even the rest of a
+    /// frame.
+    shut: AtomicBool,
 }
 
 /// The host waits for no room.
@@ -66,7 +69,8 @@ impl Lane {
     }
 
     fn new(mapping: Mapping, down: usize, up: usize) -> Lane {
-        Lane { mapping, down, up, read: AtomicU64::new(0), awaited: AtomicU64::new(NO_WAIT) }
+        let (read, awaited, shut) = (AtomicU64::new(0), AtomicU64::new(NO_WAIT), AtomicBool::new(false));
+        Lane { mapping, down, up, read, awaited, shut }
     }
 
     /// From host to worker.
@@ -106,6 +110,16 @@ impl Lane {
     /// Host: the worker's reading stood there, and there was no room; or all has been written.
     pub(super) fn await_room(&self, tail: Option<u64>) {
         self.awaited.store(tail.unwrap_or(NO_WAIT), Ordering::Relaxed);
+    }
+
+    /// Host: nothing more will be written.
+    pub(super) fn shut(&self) {
+        self.shut.store(true, Ordering::Release);
+    }
+
+    /// Worker: whether the host has said so, if both are one process.
+    pub(super) fn is_shut(&self) -> bool {
+        self.shut.load(Ordering::Acquire)
     }
 
     /// Who owns which task.

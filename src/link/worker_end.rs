@@ -158,9 +158,7 @@ impl<'l> WorkerEnd<'l> {
         let lane = self.lane;
         let ring = lane.down();
         while self.consumer.available() < DOWN_HEAD && self.consumer.look(ring)? < DOWN_HEAD {
-            let consumer = &self.consumer;
-            let seen = consumer.seen();
-            self.wait(|| ring.head.load(Ordering::Relaxed) != seen);
+            self.wait_for_more()?;
         }
         let head = DownHead::from_words(self.consumer.array(ring))?;
         let words = words_for(head.line as usize);
@@ -196,14 +194,21 @@ impl<'l> WorkerEnd<'l> {
         let mut body = Incoming::new(std::iter::once(head.line as usize).chain(parts));
         while !body.advance(&mut self.consumer, ring)? {
             self.ring_host();
-            let seen = self.consumer.seen();
-            self.wait(|| ring.head.load(Ordering::Relaxed) != seen);
+            self.wait_for_more()?;
         }
         self.consumer.release(ring);
         let (line, parts) = body.finish();
         self.frame.line = Line::Large(line);
         self.frame.parts = parts;
         Ok(())
+    }
+
+    /// Waits for the rest of a frame, which a worker that is a thread may not get any more.
+    fn wait_for_more(&mut self) -> Result<(), Breach> {
+        let (lane, seen) = (self.lane, self.consumer.seen());
+        let has_more = || lane.down().head.load(Ordering::Relaxed) != seen;
+        self.wait(|| has_more() || lane.is_shut());
+        if lane.is_shut() && !has_more() { Err(Breach("the host has given up on a frame")) } else { Ok(()) }
     }
 
     /// A frame without tasks brings or takes a value that tasks share.
