@@ -267,6 +267,19 @@ fn a_callback_may_submit_and_wait() {
     }
 }
 
+#[watertight::test]
+fn a_map_that_is_terminated_among_its_inputs_is_no_success() {
+    let pool = Pool::builder().workers(1).max_pending(1).start().unwrap();
+    // All inputs that were pulled are answered when the pool ends, and there are more.
+    let inputs = (0..1_000_000_i64).inspect(|x| {
+        if *x == 10_000 {
+            pool.terminate();
+        }
+    });
+    let error = pool.map(square, inputs).unwrap_err();
+    assert!(error.outcomes().len() > 10_000 && error.first().is_terminated());
+}
+
 #[watertight::test(leftovers = "allow")]
 fn a_callback_may_drop_the_last_handle_of_its_pool() {
     let (tx, rx) = channel();
@@ -281,6 +294,24 @@ fn a_callback_may_drop_the_last_handle_of_its_pool() {
     });
     assert_eq!(rx.recv().unwrap(), Ok(16));
     until(|| !common::runs(pid));
+}
+
+#[watertight::test]
+fn a_callback_that_joins_its_pool_is_told_that_it_cannot() {
+    let (tx, rx) = channel();
+    let pool = Arc::new(Pool::new(1).unwrap());
+    let own = Arc::clone(&pool);
+    pool.apply_async(square, (4,)).unwrap().on_complete(move |_| {
+        own.close();
+        tx.send((own.join().is_err(), own.join_timeout(Duration::from_secs(60)).is_err())).unwrap();
+    });
+    assert_eq!(rx.recv().unwrap(), (true, true));
+    pool.join().unwrap();
+    let other = Pool::new(1).unwrap();
+    let (tx, rx) = channel();
+    let later = other.apply_async(square, (5,)).unwrap();
+    later.on_complete(move |_| tx.send(pool.join().is_ok()).unwrap());
+    assert!(rx.recv().unwrap(), "another one can be waited for");
 }
 
 #[watertight::test]

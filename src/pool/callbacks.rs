@@ -1,12 +1,15 @@
 //! The thread on which completion callbacks run: they may take long, submit more, and panic.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::{JoinHandle, ThreadId};
 
 use crate::sys::signal;
 use crate::task::payload;
 
+use super::core::Core;
 use super::job::Job;
 
 /// The thread, once there was a first callback. There are never more callbacks in its queue than pending
@@ -15,26 +18,28 @@ use super::job::Job;
 pub(super) struct Callbacks(Option<(Sender<Job>, JoinHandle<()>)>);
 
 thread_local! {
-    static IS_CALLBACK_THREAD: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    /// The pool whose callback this thread calls now.
+    static CALLING: Cell<*const Core> = const { Cell::new(std::ptr::null()) };
 }
 
-/// Whether the calling thread runs a callback now.
-pub(super) fn is_callback_thread() -> bool {
-    IS_CALLBACK_THREAD.get()
+/// Whether the calling thread runs a callback of that pool now. The pool's end waits for those, so they must not
+/// wait for it.
+pub(super) fn is_calling(pool: &Core) -> bool {
+    std::ptr::eq(CALLING.get(), pool)
 }
 
 impl Callbacks {
     /// Has the callbacks of these jobs called.
-    pub(super) fn call(&mut self, jobs: Vec<Job>) {
+    pub(super) fn call(&mut self, pool: &Arc<Core>, jobs: Vec<Job>) {
         for job in jobs.into_iter().filter(|job| job.completion.is_some()) {
             if self.0.is_none() {
-                self.0 = start();
+                self.0 = start(Arc::clone(pool));
             }
             match &self.0 {
                 // It never ends while the sender lives: panics are caught.
                 Some((sender, _)) => drop(sender.send(job)),
                 // No thread can be had: late is better than never.
-                None => run(job),
+                None => run(pool, job),
             }
         }
     }
@@ -55,23 +60,23 @@ fn current() -> ThreadId {
     std::thread::current().id()
 }
 
-fn start() -> Option<(Sender<Job>, JoinHandle<()>)> {
+fn start(pool: Arc<Core>) -> Option<(Sender<Job>, JoinHandle<()>)> {
     let (sender, receiver) = channel::<Job>();
     let body = move || {
         signal::block_all_in_this_thread();
-        receiver.into_iter().for_each(run);
+        receiver.into_iter().for_each(|job| run(&pool, job));
     };
     let thread = std::thread::Builder::new().name("watertight-callbacks".to_owned()).spawn(body);
     thread.ok().map(|thread| (sender, thread))
 }
 
-/// Calls the callback of a job, on this thread.
-pub(super) fn run(job: Job) {
+/// Calls the callback of a job of that pool, on this thread.
+pub(super) fn run(pool: &Core, job: Job) {
     let Some(completion) = job.completion else { return };
-    let before = IS_CALLBACK_THREAD.replace(true);
+    let before = CALLING.replace(pool);
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| completion(job.mailbox))) {
         let message = payload::into_message(payload);
         tracing::error!(task = &*job.task, message, "a completion callback panicked");
     }
-    IS_CALLBACK_THREAD.set(before);
+    CALLING.set(before);
 }

@@ -85,6 +85,13 @@ where
         }
     }
 
+    /// Nothing more is submitted. Should there be another input, it counts as one, without an outcome.
+    pub(super) fn give_up(&mut self) {
+        if !self.exhausted && self.inputs.next().is_some() {
+            self.pulled += 1;
+        }
+    }
+
     fn send(&self, core: &Core, encoder: Encoder, first: u64) {
         if encoder.is_empty() {
             return;

@@ -78,9 +78,10 @@ impl Submission {
         // A pool that has come to its end has no thread for it any more.
         let late = if state.ended { std::mem::take(&mut state.finished) } else { Vec::new() };
         self.core.release(state);
-        late.into_iter().for_each(callbacks::run);
+        late.into_iter().for_each(|job| callbacks::run(&self.core, job));
         if refused.is_some() {
-            callbacks::run(Job { completion: refused, ..Job::new(self.task.clone()) });
+            let job = Job { completion: refused, ..Job::new(self.task.clone()) };
+            callbacks::run(&self.core, job);
         }
     }
 

@@ -50,17 +50,10 @@ impl Pool {
     /// Waits until all is done and every worker is gone.
     ///
     /// # Errors
-    /// If the pool is still open: `close` or `terminate` it first, or this would wait for ever.
+    /// If the pool is still open: `close` or `terminate` it first, or this would wait for ever. Likewise in a
+    /// completion callback of the pool, which its end waits for.
     pub fn join(&self) -> Result<(), Error> {
-        let state = self.core.lock();
-        if state.machine.stage() == machine::Stage::Open {
-            return Err(Kind::Option(
-                "the pool is still open: close or terminate it before `join`".to_owned(),
-            )
-            .into());
-        }
-        self.core.wait_for_end(state, None);
-        Ok(())
+        self.join_until(None).map(drop)
     }
 
     /// As `join`, but waits no longer than `timeout`. True if the pool has come to its end.
@@ -68,14 +61,22 @@ impl Pool {
     /// # Errors
     /// As `join`.
     pub fn join_timeout(&self, timeout: Duration) -> Result<bool, Error> {
+        self.join_until(Instant::now().checked_add(timeout))
+    }
+
+    fn join_until(&self, deadline: Option<Instant>) -> Result<bool, Error> {
         let state = self.core.lock();
-        if state.machine.stage() == machine::Stage::Open {
-            return Err(Kind::Option(
-                "the pool is still open: close or terminate it before `join`".to_owned(),
-            )
-            .into());
+        let refused = if state.machine.stage() == machine::Stage::Open {
+            Some("the pool is still open: close or terminate it before `join`")
+        } else if callbacks::is_calling(&self.core) && !state.ended {
+            Some("the pool's end waits for its callbacks, so they cannot wait for it")
+        } else {
+            None
+        };
+        match refused {
+            Some(text) => Err(Kind::Option(text.to_owned()).into()),
+            None => Ok(self.core.wait_for_end(state, deadline)),
         }
-        Ok(self.core.wait_for_end(state, Instant::now().checked_add(timeout)))
     }
 }
 
@@ -83,7 +84,7 @@ impl Drop for Pool {
     fn drop(&mut self) {
         self.terminate();
         // A callback may drop the last handle; the driver waits for callbacks, so it is not waited for then.
-        if callbacks::is_callback_thread() {
+        if callbacks::is_calling(&self.core) {
             return;
         }
         let ended = self.core.wait_for_end(self.core.lock(), Instant::now().checked_add(LONGEST_FAREWELL));

@@ -101,6 +101,8 @@ impl Pool {
                 break;
             }
         }
+        // Terminated before the inputs came to their end, it must not look as if they had.
+        feed.give_up();
         Ok((sorted, feed.pulled, name))
     }
 

@@ -75,7 +75,7 @@ impl Drop for End {
         let late = std::mem::take(&mut state.finished);
         self.0.ended.notify_all();
         self.0.release(state);
-        late.into_iter().for_each(callbacks::run);
+        late.into_iter().for_each(|job| callbacks::run(&self.0, job));
     }
 }
 
@@ -147,7 +147,7 @@ impl Driver {
             state.alarm = alarm;
             let finished = std::mem::take(&mut state.finished);
             core.release(state);
-            self.callbacks.call(finished);
+            self.callbacks.call(&core, finished);
             self.wait(alarm, now);
         }
         self.finish();
