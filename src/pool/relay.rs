@@ -23,7 +23,7 @@ pub(super) struct Relay {
 
 impl Relay {
     pub(super) fn new() -> io::Result<Relay> {
-        Ok(Relay::to(fd::standard_stream(2)?))
+        Ok(Relay::to(fd::standard_stream_at_once(2)?))
     }
 
     /// To somewhere else than stderr.
@@ -36,8 +36,8 @@ impl Relay {
         self.flush();
     }
 
-    /// Writes what the reader takes now. The open file may be shared with other programs, so it is not made
-    /// non-blocking, only asked each time.
+    /// Writes what the reader takes now. Where the open file is shared with other programs it cannot be made
+    /// non-blocking, and is asked each time.
     pub(super) fn flush(&mut self) {
         while !self.backlog.is_empty() && self.is_writable() {
             let (front, _) = self.backlog.as_slices();

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::eventfd::EventFd;
@@ -52,6 +53,20 @@ pub(crate) fn standard_stream(number: RawFd) -> io::Result<OwnedFd> {
     }
     // SAFETY: it was open a moment ago; if it is closed meanwhile the duplication fails cleanly.
     duplicate_above(unsafe { BorrowedFd::borrow_raw(number) }, 3)
+}
+
+/// Standard stream `number` for writes that never wait, if there can be such a thing: the open file is shared with
+/// others, who count on their writes to wait, so this one is opened anew. A regular file has one position, and never
+/// has anybody wait. Otherwise as `standard_stream`.
+pub(crate) fn standard_stream_at_once(number: RawFd) -> io::Result<OwnedFd> {
+    let shared = standard_stream(number)?;
+    let path = format!("/proc/self/fd/{}", shared.as_raw_fd());
+    if std::fs::metadata(&path).is_ok_and(|file| file.is_file()) {
+        return Ok(shared);
+    }
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let anew = File::options().write(true).custom_flags(flags).open(path);
+    anew.map_or(Ok(shared), |file| duplicate_above(file.as_fd(), 3))
 }
 
 /// Puts `fd` in the place of standard stream `number` (0, 1 or 2), inherited over exec.
