@@ -4,12 +4,14 @@
 
 mod common;
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use common::{Gate, pipe_as_stderr, stop_at};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use watertight::{Pool, Process, Signal, TaskErrorKind, isolate, task};
+use watertight::{Pool, Process, Signal, StartMethod, TaskErrorKind, isolate, task};
 
 fn square(x: i64) -> i64 {
     x * x
@@ -173,7 +175,11 @@ fn a_temporary_folder_that_is_missing_unusable_or_deep_is_done_without() {
     let deep = tempfile::tempdir().unwrap();
     let deep_path = deep.path().join("a".repeat(100)).join("b".repeat(100));
     std::fs::create_dir_all(&deep_path).unwrap();
-    for folder in ["/no/such/folder".into(), "/dev/null".into(), "/proc".into(), "".into(), deep_path] {
+    let no_text = deep.path().join(OsStr::from_bytes(b"\xff"));
+    std::fs::create_dir(&no_text).unwrap();
+    for folder in
+        ["/no/such/folder".into(), "/dev/null".into(), "/proc".into(), "".into(), deep_path, no_text]
+    {
         let folder: PathBuf = folder;
         for variable in ["TMPDIR", "XDG_RUNTIME_DIR"] {
             unsafe { std::env::set_var(variable, &folder) };
@@ -206,6 +212,23 @@ fn the_folder_of_sockets_is_gone_with_the_pool() {
     pool.apply(square, (1,)).unwrap();
     drop(pool);
     assert_eq!(entries(), 0);
+}
+
+#[watertight::test]
+fn a_folder_of_sockets_that_somebody_removes_costs_nothing() {
+    let base = tempfile::tempdir().unwrap();
+    unsafe { std::env::set_var("XDG_RUNTIME_DIR", base.path()) };
+    let entries = || std::fs::read_dir(base.path()).unwrap().flatten().map(|entry| entry.path());
+    for method in [StartMethod::Fork, StartMethod::Exec] {
+        let pool = Pool::builder().workers(1).start_method(method).max_tasks_per_worker(1).start().unwrap();
+        let parent = std::os::unix::process::parent_id;
+        let keeper = pool.apply(parent, ()).unwrap();
+        entries().for_each(|folder| std::fs::remove_dir_all(folder).unwrap());
+        assert_eq!(pool.map(move |_: u32| parent(), 0..10).unwrap(), [keeper; 10]);
+        assert_eq!(entries().count(), 1, "it was made again");
+        drop(pool);
+        assert_eq!(entries().count(), 0);
+    }
 }
 
 #[watertight::test(timeout = "120s")]

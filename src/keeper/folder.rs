@@ -8,10 +8,13 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
 use ipc_channel::ipc::IpcOneShotServer;
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::{AccessFlags, access};
 
 use crate::link::command::Command;
 use crate::sys::{environment, fd, random};
@@ -22,6 +25,9 @@ const PREFIX: &str = "watertight-";
 /// What an executed worker's number and ipc-channel put below the folder, and the room that a socket's address has.
 const BELOW: usize = "/ffffffff/.tmpXXXXXX/socket".len();
 const LONGEST_ADDRESS: usize = 107;
+
+/// How often a new folder may be swept away between its making and its locking.
+const TRIES: usize = 4;
 
 /// The folder, while this process owns it.
 pub(super) struct Folder {
@@ -43,9 +49,16 @@ impl Folder {
     pub(super) fn create() -> io::Result<(Folder, Server)> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "there is no folder for temporary files");
         for base in bases() {
-            match Folder::create_in(&base) {
-                Ok(made) => return Ok(made),
-                Err(error) => last = io::Error::new(error.kind(), format!("{}: {error}", base.display())),
+            for _ in 0..TRIES {
+                match Folder::create_in(&base) {
+                    Ok(made) => return Ok(made),
+                    Err(error) => last = io::Error::new(error.kind(), format!("{}: {error}", base.display())),
+                }
+                // What was swept between its making and its locking is made again; a base that is not there is
+                // given up.
+                if last.kind() != io::ErrorKind::NotFound || !base.is_dir() {
+                    break;
+                }
             }
         }
         Err(last)
@@ -57,11 +70,13 @@ impl Folder {
         if path.as_os_str().as_bytes().len() + BELOW > LONGEST_ADDRESS {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path is too long for a socket"));
         }
+        if path.to_str().is_none() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "ipc-channel wants a path in UTF-8"));
+        }
         DirBuilder::new().mode(0o700).create(&path)?;
         let lock = lock(&path)?.ok_or_else(|| io::Error::other("somebody else has locked the new folder"))?;
         let folder = Folder { path, lock: Some(lock), owner: std::process::id() };
-        // A folder that was swept between its making and its locking is gone; the caller tries the next base.
-        let server = folder.server()?;
+        let server = make_server(&folder.path)?;
         Ok((folder, server))
     }
 
@@ -70,15 +85,28 @@ impl Folder {
     }
 
     /// Makes a command channel, whose temporary folder goes with it.
-    pub(super) fn server(&self) -> io::Result<Server> {
-        make_server(&self.path)
+    pub(super) fn server(&mut self) -> io::Result<Server> {
+        self.existing(|folder| make_server(folder))
     }
 
     /// Makes a folder for another process to make a command channel in; `number` is never used twice.
-    pub(super) fn for_server(&self, number: u64) -> io::Result<ServerFolder> {
+    pub(super) fn for_server(&mut self, number: u64) -> io::Result<ServerFolder> {
         let path = self.path.join(format!("{number:x}"));
-        DirBuilder::new().mode(0o700).create(&path)?;
+        self.existing(|_| DirBuilder::new().mode(0o700).create(&path))?;
         Ok(ServerFolder(path))
+    }
+
+    /// Does something in the folder. Should somebody have removed it, as the end of a login does with all that lies
+    /// in its runtime folder, it is made again first: under its old name, for the host knows that.
+    fn existing<T>(&mut self, act: impl Fn(&Path) -> io::Result<T>) -> io::Result<T> {
+        match act(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                DirBuilder::new().mode(0o700).recursive(true).create(&self.path)?;
+                self.lock = lock(&self.path)?;
+                act(&self.path)
+            }
+            other => other,
+        }
     }
 
     /// Removes folders of ours whose owners are all dead.
@@ -139,15 +167,18 @@ impl Drop for ServerFolder {
 /// Makes a command channel in a temporary folder below `folder`.
 pub(super) fn make_server(folder: &Path) -> io::Result<Server> {
     const TEMPORARY: &str = "TMPDIR";
+    // Where nothing can be made ipc-channel panics, since it takes the error for one of a socket.
+    access(folder, AccessFlags::W_OK | AccessFlags::X_OK)?;
     let before = std::env::var_os(TEMPORARY);
     environment::set(TEMPORARY, folder);
     let number = fd::next_number();
-    let made = IpcOneShotServer::new();
+    let made = catch_unwind(IpcOneShotServer::new);
     match before {
         Some(before) => environment::set(TEMPORARY, before),
         None => environment::remove(TEMPORARY),
     }
-    let (server, name) = made?;
+    // It may have become so since, or the disk is full.
+    let (server, name) = made.unwrap_or_else(|_| Err(io::Error::from(Errno::ENOENT)))?;
     Ok(Server { server, name, number: number? })
 }
 
@@ -163,11 +194,19 @@ pub(super) fn remove_if_dead(path: &Path) {
 
 /// Locks a folder; `None` if somebody else has.
 fn lock(path: &Path) -> io::Result<Option<Flock<File>>> {
-    match Flock::lock(File::open(path)?, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(Some(lock)),
-        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
-        Err((_, errno)) => Err(errno.into()),
-    }
+    lock_opened(File::open(path)?, path)
+}
+
+/// Locks what was opened at `path`, if that still leads there: it may have been swept in between.
+fn lock_opened(folder: File, path: &Path) -> io::Result<Option<Flock<File>>> {
+    let lock = match Flock::lock(folder, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => lock,
+        Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
+        Err((_, errno)) => return Err(errno.into()),
+    };
+    let (own, there) = (lock.metadata()?, fs::symlink_metadata(path)?);
+    let same = (own.dev(), own.ino()) == (there.dev(), there.ino());
+    if same { Ok(Some(lock)) } else { Err(Errno::ENOENT.into()) }
 }
 
 fn close_without_unlocking(lock: Flock<File>) {
@@ -184,4 +223,46 @@ fn bases() -> Vec<PathBuf> {
     // the keeper on a journalled file system.
     let fixed = ["/dev/shm", "/tmp", "/var/tmp"].map(PathBuf::from);
     variables.map(PathBuf::from).filter(|path| path.is_absolute()).chain(fixed).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn base() -> tempfile::TempDir {
+        tempfile::tempdir().unwrap()
+    }
+
+    #[test]
+    fn a_channel_where_there_is_no_folder_is_an_error() {
+        let missing = base().path().join("missing");
+        assert_eq!(make_server(&missing).map(drop).unwrap_err().raw_os_error(), Some(libc::ENOENT));
+    }
+
+    #[test]
+    fn a_folder_that_is_swept_before_it_is_locked_is_not_believed_in() {
+        let base = base();
+        let path = base.path().join("folder");
+        fs::create_dir(&path).unwrap();
+        let opened = File::open(&path).unwrap();
+        remove_if_dead(&path);
+        assert_eq!(lock_opened(opened, &path).map(drop).unwrap_err().kind(), io::ErrorKind::NotFound);
+        let opened = File::open(base.path()).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(lock_opened(opened, &path).is_err(), "it is another one by now");
+    }
+
+    #[test]
+    fn a_folder_that_somebody_removes_is_made_again_and_locked() {
+        let base = base();
+        let (mut folder, server) = Folder::create_in(base.path()).unwrap();
+        drop(server);
+        fs::remove_dir_all(folder.path()).unwrap();
+        drop(folder.server().unwrap());
+        remove_if_dead(folder.path());
+        assert!(folder.path().is_dir(), "it is locked");
+        let path = folder.path().to_owned();
+        drop(folder);
+        assert!(!path.exists());
+    }
 }

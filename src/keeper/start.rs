@@ -46,7 +46,7 @@ impl Keeper {
         launch: Launch,
         descriptors: Vec<OwnedFd>,
     ) -> Result<Option<Box<Inheritance>>, (Step, io::Error)> {
-        let Ok(folder) = &self.folder else {
+        let Ok(folder) = &mut self.folder else {
             return Err((Step::CommandChannel, io::Error::from(Errno::ENOENT)));
         };
         if let Some(path) = &launch.working_directory {
@@ -103,8 +103,8 @@ impl Keeper {
         descriptors: &[OwnedFd],
     ) -> Result<(), (Step, io::Error)> {
         let token = self.take_token();
-        let no_folder = |_: &io::Error| (Step::CommandChannel, io::Error::from(Errno::ENOENT));
-        let folder = self.folder.as_ref().map_err(no_folder)?;
+        let no_folder = |_: &mut io::Error| (Step::CommandChannel, io::Error::from(Errno::ENOENT));
+        let folder = self.folder.as_mut().map_err(no_folder)?;
         let folder = folder.for_server(token).map_err(|error| (Step::CommandChannel, error))?;
         let (pid, setup) =
             launch::execute(launch, descriptors, folder.path()).map_err(|error| (Step::Process, error))?;
@@ -155,7 +155,7 @@ impl Keeper {
 
     /// Off the critical path of the worker that was just started.
     fn prepare_spare(&mut self) {
-        if let (None, Some(_), Ok(folder)) = (&self.spare, &self.single_threaded, &self.folder) {
+        if let (None, Some(_), Ok(folder)) = (&self.spare, &self.single_threaded, &mut self.folder) {
             self.spare = folder.server().ok();
         }
     }
