@@ -172,16 +172,19 @@ fn terminate_ends_all_tasks_and_waits_for_what_runs() {
     static STOPPED: AtomicBool = AtomicBool::new(false);
     let (pool, gate) = (Pool::threads(1).unwrap(), Gate::new());
     let stubborn = |gate: PathBuf| {
-        stop_at(&gate);
+        task::progress(1, 2);
+        while task::sleep(Duration::from_secs(3600)) {}
         STOPPED.store(task::cancelled(), Ordering::SeqCst);
+        stop_at(&gate);
     };
     let running = pool.apply_async(stubborn, (gate.path(),)).unwrap();
-    let held = gate.wait_for_task();
+    until(|| running.progress().is_some_and(|progress| progress.done == 1));
     let queued = pool.map_async(|_: u32| unreachable!("it was never to begin"), 0..100).unwrap();
     pool.terminate();
     assert!(running.get().unwrap_err().is_terminated());
     let outcomes: Vec<Result<(), _>> = queued.get().unwrap_err().into_outcomes();
     assert!(outcomes.into_iter().all(|outcome| outcome.unwrap_err().is_terminated()));
+    let held = gate.wait_for_task();
     assert!(!pool.join_timeout(Duration::from_millis(10)).unwrap());
     drop(held);
     pool.join().unwrap();
