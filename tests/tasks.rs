@@ -100,6 +100,39 @@ fn a_death_is_told_with_all_that_is_known() {
 }
 
 #[watertight::test]
+fn a_failure_is_told_with_what_its_task_said_just_before() {
+    fn says_and_panics(number: u32) -> u32 {
+        eprintln!("why {number}");
+        panic!("number {number}")
+    }
+    let pool = Pool::builder().workers(2).stderr(Output::Null).start().unwrap();
+    for number in 0..200 {
+        let error = pool.apply(says_and_panics, (number,)).unwrap_err();
+        let last = error.stderr().unwrap().lines().last();
+        assert_eq!(last, Some(&*format!("why {number}")), "{error:?}");
+    }
+    let threads = Pool::threads(1).unwrap();
+    let error = threads.apply(says_and_panics, (0,)).unwrap_err();
+    assert_eq!(error.stderr(), Err(Absent::IsThread));
+}
+
+#[watertight::test]
+fn what_an_error_shows_of_stderr_is_passed_on_once() {
+    let outcome = isolate(|| {
+        let says_and_panics = |number: u32| -> u32 {
+            eprintln!("why {number}");
+            panic!("number {number}")
+        };
+        let pool = Pool::new(1).unwrap();
+        assert_eq!(pool.map(says_and_panics, 0..100).unwrap_err().failed(), 100);
+    });
+    let outcome = outcome.run();
+    assert_eq!(outcome.result, Ok(()));
+    let expected: String = (0..100).map(|number| format!("why {number}\n")).collect();
+    assert_eq!(outcome.stderr(), expected);
+}
+
+#[watertight::test]
 fn a_failure_is_told_with_the_time_that_its_own_task_took() {
     const MOMENT: Duration = Duration::from_millis(30);
     fn fails_after(moment: Duration) {

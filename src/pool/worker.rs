@@ -13,7 +13,7 @@ use crate::link::host_end::HostEnd;
 use crate::link::ring::Breach;
 use crate::process::stdio::Capture;
 use crate::runtime::thread::Station;
-use crate::task::error::TaskErrorKind;
+use crate::task::error::{Absent, TaskErrorKind};
 use crate::task::shared::Encoded;
 
 use super::reader::LATE;
@@ -144,6 +144,14 @@ impl WorkerProcess {
     /// Its process id, once the keeper has told it.
     pub(super) fn pid(&self) -> Option<u32> {
         (self.pid != 0).then_some(self.pid)
+    }
+
+    /// The last lines that it has written to stderr, whoever has read them.
+    pub(super) fn said(&self) -> Result<String, Absent> {
+        match self.commands.thread() {
+            Some(_) => Err(Absent::IsThread),
+            None => self.stderr.text_with_unread().map_err(|_| Absent::NotReadable),
+        }
     }
 
     /// Whether anything that stands in its lane is read now.

@@ -154,9 +154,19 @@ impl Capture {
 
     /// What was kept; of the last bytes, whole lines where a line begins among them.
     pub(crate) fn text(&self) -> String {
+        self.text_of(&self.bytes)
+    }
+
+    /// The same with what still stands in the pipe, where it stays for whoever reads it next.
+    pub(crate) fn text_with_unread(&self) -> io::Result<String> {
+        let unread = self.pipe().map_or(Ok(Vec::new()), fd::peek)?;
+        Ok(self.text_of(&[&self.bytes[..], &unread].concat()))
+    }
+
+    fn text_of(&self, bytes: &[u8]) -> String {
         let bytes = match self.keep {
-            Keep::First => &self.bytes[..],
-            Keep::Last => last_lines(&self.bytes, self.most),
+            Keep::First => bytes,
+            Keep::Last => last_lines(bytes, self.most),
         };
         String::from_utf8_lossy(bytes).into_owned()
     }
@@ -205,6 +215,28 @@ mod tests {
         drop(end);
         tail.read(|_| ());
         assert!(tail.pipe().is_none() && seen > 80_000);
+    }
+
+    #[test]
+    fn what_is_unread_is_shown_and_stays() {
+        let (end, mut tail) = Capture::tail(20).unwrap();
+        let mut end = File::from(end);
+        assert_eq!(tail.text_with_unread().unwrap(), "");
+        end.write_all(b"read\n").unwrap();
+        tail.read(|_| ());
+        end.write_all(b"unread\n").unwrap();
+        for _ in 0..2 {
+            assert_eq!(tail.text_with_unread().unwrap(), "read\nunread\n");
+        }
+        let mut seen = Vec::new();
+        tail.read(|bytes| seen.extend_from_slice(bytes));
+        assert_eq!(seen, b"unread\n");
+        // However much its process has made room for.
+        fcntl(&end, FcntlArg::F_SETPIPE_SZ(1 << 18)).unwrap();
+        (0..20_000).for_each(|number| writeln!(end, "line {number}").unwrap());
+        assert_eq!(tail.text_with_unread().unwrap(), "line 19999\n");
+        drop(end);
+        assert!(tail.text_with_unread().unwrap().ends_with("line 19999\n"));
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Small things about descriptors.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, SpliceFFlags, fcntl, tee};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::EventFd;
 
 /// A private copy of a descriptor, closed on exec, with a number of at least `lowest`.
@@ -84,6 +86,27 @@ pub(crate) fn pipe() -> io::Result<(File, OwnedFd)> {
     let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     set_nonblocking(reader.as_fd())?;
     Ok((File::from(reader), writer))
+}
+
+/// What stands in a pipe, without taking it out and without waiting.
+pub(crate) fn peek(pipe: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
+    if poll(&mut [PollFd::new(pipe, PollFlags::POLLIN)], PollTimeout::ZERO) == Ok(0) {
+        return Ok(Vec::new());
+    }
+    let (mut copy, end) = self::pipe()?;
+    let capacity = fcntl(pipe, FcntlArg::F_GETPIPE_SZ)?;
+    if fcntl(&end, FcntlArg::F_GETPIPE_SZ)? < capacity {
+        fcntl(&end, FcntlArg::F_SETPIPE_SZ(capacity))?;
+    }
+    match tee(pipe, &end, capacity as usize, SpliceFFlags::SPLICE_F_NONBLOCK) {
+        Ok(count) => {
+            let mut bytes = vec![0; count];
+            copy.read_exact(&mut bytes)?;
+            Ok(bytes)
+        }
+        Err(Errno::EAGAIN) => Ok(Vec::new()),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// Makes reads and writes of this open file fail with `WouldBlock` instead of waiting.

@@ -76,7 +76,7 @@ impl State {
             Ending::Lost | Ending::NotStarted => Err(Absent::KeeperDied),
             Ending::Departed => Err(Absent::IsThread),
         };
-        let context = WorkerContext { pid: worker.pid(), elapsed, usage, stderr: Ok(stderr.clone()) };
+        let context = WorkerContext { pid: worker.pid(), elapsed, usage, stderr: worker.said() };
         let reason = reason.unwrap_or_else(|| death_text(&kind, worker.pid(), &stderr));
         let expected = worker.breach.is_none() && self.machine.expects_end(slot, running);
         tell_end(worker.pid, &kind, expected, running);
@@ -100,7 +100,7 @@ impl State {
         let Some(worker) = self.workers[slot].as_mut() else {
             return WorkerContext { pid: None, elapsed, usage, stderr: Err(Absent::NotStarted) };
         };
-        WorkerContext { pid: worker.pid(), elapsed, usage, stderr: Ok(worker.stderr.text()) }
+        WorkerContext { pid: worker.pid(), elapsed, usage, stderr: worker.said() }
     }
 }
 

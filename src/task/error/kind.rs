@@ -118,6 +118,9 @@ pub enum Absent {
     /// The stream goes elsewhere.
     #[error("stderr is not captured")]
     NotCaptured,
+    /// The stream could not be read, for want of descriptors for instance.
+    #[error("stderr could not be read")]
+    NotReadable,
     /// The keeper, which reaps the workers, died with it.
     #[error("the keeper died")]
     KeeperDied,

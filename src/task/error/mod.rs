@@ -113,7 +113,7 @@ impl TaskError {
         self.0.context.usage
     }
 
-    /// The last lines that the worker wrote to stderr: of a pool's workers always, of a
+    /// The last lines that the worker wrote to stderr: of a pool's workers if they are processes, of a
     /// [`Process`](crate::Process) if its stderr is captured.
     pub fn stderr(&self) -> Result<&str, Absent> {
         self.0.context.stderr.as_deref().map_err(|absent| *absent)
