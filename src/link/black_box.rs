@@ -112,8 +112,13 @@ impl<'a> BlackBox<'a> {
 
     /// Host: how long the running task has been running, by the worker's word.
     pub(crate) fn elapsed(self, now: u64) -> Option<Duration> {
+        self.begun(now).map(|(_, elapsed)| Duration::from_nanos(elapsed))
+    }
+
+    /// When the task began that runs, and how long it runs, in nanoseconds.
+    pub(crate) fn begun(self, now: u64) -> Option<(u64, u64)> {
         let started = self.started();
-        (started != 0 && started <= now).then(|| Duration::from_nanos(now - started))
+        (started != 0 && started <= now).then(|| (started, now - started))
     }
 }
 

@@ -9,7 +9,6 @@ use bytes::Bytes as Buffer;
 
 use crate::link::frame::Measure;
 use crate::link::reading::{Lines, lines};
-use crate::sys::clock::monotonic_nanos;
 use crate::task::error::TaskError;
 
 use super::batch::Name;
@@ -27,13 +26,8 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    /// Of a task that has just failed.
-    pub(super) fn of_failure(error: &TaskError) -> Facts {
-        let measure = error.elapsed().map(|elapsed| {
-            let elapsed = elapsed.as_nanos() as u64;
-            let start = monotonic_nanos().saturating_sub(elapsed);
-            Measure { start, elapsed, max_rss: error.usage().map_or(0, |usage| usage.max_rss) }
-        });
+    /// Of a task that has failed, and was measured if it had begun.
+    pub(super) fn of_failure(error: &TaskError, measure: Option<Measure>) -> Facts {
         Facts { attempt: error.attempt().0, pid: error.pid().unwrap_or(0), measure }
     }
 }

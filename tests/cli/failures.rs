@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, SystemTime};
 
 use super::{run, watertight};
 
@@ -46,6 +47,21 @@ fn a_tasks_own_error_is_a_failure_too() {
     let run = run(&["map", "sha256", "/missing"]);
     assert_eq!((run.stdout.as_str(), run.code), ("", Some(1)));
     assert!(run.complaints()[0].contains("failed: "), "{}", run.stderr);
+}
+
+#[watertight::test]
+fn a_json_record_of_a_failure_is_measured_like_one_of_a_value() {
+    for arguments in [["fault", "panic"], ["sha256", "/missing"], ["fault", "abort"]] {
+        let before = SystemTime::now();
+        let run = run(&[&["map", "--json", "--jobs", "1"][..], &arguments].concat());
+        let record = &run.records()[0];
+        assert_eq!(record["ok"], false);
+        assert!(record["max_rss"].as_u64().unwrap() > 4096, "{record}");
+        assert!(record["pid"].as_u64().unwrap() > 1, "{record}");
+        let start = humantime::parse_rfc3339(record["start"].as_str().unwrap()).unwrap();
+        let end = start + Duration::from_secs_f64(record["seconds"].as_f64().unwrap());
+        assert!(before <= start && end <= SystemTime::now(), "{record}");
+    }
 }
 
 #[watertight::test]

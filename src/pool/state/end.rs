@@ -1,8 +1,8 @@
 //! The end of a worker, and what is known of it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use crate::link::frame::Measure;
 use crate::link::ring::Breach;
 use crate::pool::machine::{Event, Slot};
 use crate::pool::worker::Initializer;
@@ -57,7 +57,7 @@ impl State {
         crate::shm::mapped::process_ended(worker.pid);
         worker.stderr.read_rest();
         let notes = worker.lane.lane().black_box();
-        let elapsed = notes.elapsed(monotonic_nanos());
+        let begun = notes.begun(monotonic_nanos());
         let stderr = worker.stderr.text();
         // A lane that was scribbled on does not say what was running; the first task is the one to blame.
         let running = worker.lane.claimed().map_or(true, |claimed| claimed > 0) || worker.breach.is_some();
@@ -71,12 +71,14 @@ impl State {
             }
             (None, _, Ending::Lost | Ending::NotStarted | Ending::Departed) => TaskErrorKind::Lost,
         };
-        let usage = match ending {
+        let usage: Result<ResourceUsage, Absent> = match ending {
             Ending::Exited(_, usage) => Ok(usage),
             Ending::Lost | Ending::NotStarted => Err(Absent::KeeperDied),
             Ending::Departed => Err(Absent::IsThread),
         };
-        let context = WorkerContext { pid: worker.pid(), elapsed, usage, stderr: worker.said() };
+        let max_rss = usage.map_or(0, |usage| usage.max_rss);
+        let measure = begun.map(|(start, elapsed)| Measure { start, elapsed, max_rss });
+        let context = WorkerContext { pid: worker.pid(), measure, usage, stderr: worker.said() };
         let reason = reason.unwrap_or_else(|| death_text(&kind, worker.pid(), &stderr));
         let expected = worker.breach.is_none() && self.machine.expects_end(slot, running);
         tell_end(worker.pid, &kind, expected, running);
@@ -94,13 +96,13 @@ impl State {
     pub(super) fn context(
         &mut self,
         slot: Slot,
-        elapsed: Option<Duration>,
+        measure: Option<Measure>,
         usage: Result<ResourceUsage, Absent>,
     ) -> WorkerContext {
         let Some(worker) = self.workers[slot].as_mut() else {
-            return WorkerContext { pid: None, elapsed, usage, stderr: Err(Absent::NotStarted) };
+            return WorkerContext { pid: None, measure, usage, stderr: Err(Absent::NotStarted) };
         };
-        WorkerContext { pid: worker.pid(), elapsed, usage, stderr: worker.said() }
+        WorkerContext { pid: worker.pid(), measure, usage, stderr: worker.said() }
     }
 }
 

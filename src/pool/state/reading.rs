@@ -2,12 +2,11 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::time::Duration;
 
 use bytes::Bytes as Buffer;
 use rustc_hash::FxHashMap;
 
-use crate::link::frame::UpKind;
+use crate::link::frame::{Measure, UpKind};
 use crate::link::host_end::HostEnd;
 use crate::link::reading::{Arrival, ArrivedLine, Reading};
 use crate::link::ring::Breach;
@@ -65,10 +64,10 @@ impl State {
                     self.pending -= u64::from(count);
                     self.run(Event::Settled { slot, count });
                 }
-                Step::NoValue(kind, elapsed) => {
+                Step::NoValue(kind, measure) => {
                     let retriable =
                         !matches!(kind, TaskErrorKind::Encoding { .. } | TaskErrorKind::UnknownTask { .. });
-                    let context = self.context(slot, elapsed, Err(Absent::WorkerLivesOn));
+                    let context = self.context(slot, measure, Err(Absent::WorkerLivesOn));
                     self.told = Some(Told { kind, context });
                     self.run(Event::Failed { slot, retriable });
                     self.told = None;
@@ -98,7 +97,7 @@ impl State {
 /// What one reading of a lane brought, in order.
 enum Step {
     Values(u32),
-    NoValue(TaskErrorKind, Option<Duration>),
+    NoValue(TaskErrorKind, Option<Measure>),
     Initialized,
     InitializerFailed(TaskErrorKind),
 }
@@ -197,13 +196,12 @@ impl Reader<'_> {
 }
 
 fn no_value(arrival: &Arrival<'_>) -> Step {
-    let elapsed = arrival.measure.map(|measure| Duration::from_nanos(measure.elapsed));
     let kind = match arrival.kind {
         // It came too late: the machine has the verdict.
         UpKind::Value => TaskErrorKind::Cancelled,
         kind => verdict::of_result(kind, arrival.line.bytes()),
     };
-    Step::NoValue(kind, elapsed)
+    Step::NoValue(kind, arrival.measure)
 }
 
 fn initialized(initializer: &Initializer, arrival: &Arrival<'_>) -> Step {

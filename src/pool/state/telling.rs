@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use crate::link::frame::Measure;
 use crate::pool::job::Facts;
 use crate::pool::machine::{BatchKey, JobKey, Verdict};
 use crate::sync::counters::Count;
@@ -22,7 +23,8 @@ pub(super) struct Told {
 pub(super) struct WorkerContext {
     /// Not known before the keeper has told it, which the first result may overtake.
     pub(super) pid: Option<u32>,
-    pub(super) elapsed: Option<Duration>,
+    /// Of the task; `max_rss` is 0 if nobody knows it.
+    pub(super) measure: Option<Measure>,
     pub(super) usage: Result<ResourceUsage, Absent>,
     pub(super) stderr: Result<String, Absent>,
 }
@@ -46,7 +48,7 @@ impl State {
                         attempt,
                         attempts,
                         pid: context.pid,
-                        elapsed: context.elapsed,
+                        elapsed: context.measure.map(|measure| Duration::from_nanos(measure.elapsed)),
                         usage: context.usage,
                         stderr: context.stderr,
                         ..not_started()
@@ -64,7 +66,10 @@ impl State {
                     TaskError::new(TaskErrorKind::NoWorker { message: reason.to_string() }, not_started())
                 }
             };
-            let facts = self.measured.then(|| Facts::of_failure(&error));
+            let facts = self.measured.then(|| {
+                let measure = self.told.as_ref().and_then(|told| told.context.measure);
+                Facts::of_failure(&error, measure.filter(|_| error.elapsed().is_some()))
+            });
             job.outstanding -= 1;
             if !job.detached {
                 job.mailbox.push_error(index, error, facts);
