@@ -64,7 +64,8 @@
 //! # Features
 //!
 //! `cli` (on by default): the binary `watertight` and the packages that it alone needs.
-
+//!
+#![doc = include_str!("../docs/python.md")]
 // Examples and tests may.
 #![warn(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
 
