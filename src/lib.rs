@@ -56,7 +56,8 @@
 //! in statics is not there in workers: an [initializer](PoolBuilder::initializer) sets it there. The crate starts one
 //! thread per pool (and one more for completion callbacks, if there are any), one for all shared objects as soon as a
 //! lock is waited for, and those of a supervisor; it installs no signal handler, reaps no child but the keeper, and
-//! prints nothing. Events go to [`tracing`](https://docs.rs/tracing).
+//! prints nothing. Events go to [`tracing`](https://docs.rs/tracing): a worker that started, is ready, replaced another one,
+//! exited or died; a task that is tried again, or is quarantined because it failed in each of its attempts.
 //!
 //! Forking *this* program while a pool is open is not supported: parent and child would share its sockets.
 //! Spawning other programs is.

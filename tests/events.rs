@@ -68,7 +68,12 @@ fn the_life_and_death_of_workers_is_told() {
     until(|| seen(&["DEBUG", "worker started", &format!("pid={pid}")]));
     assert!(pool.apply(|| -> i32 { std::process::abort() }, ()).is_err());
     until(|| seen(&["INFO", "worker died", &format!("pid={pid}"), "SIGABRT"]));
+    assert!(seen(&["DEBUG", "worker ready", &format!("pid={pid}")]));
     assert!(seen(&["INFO", "task failed, trying again", "attempt=1", "SIGABRT"]));
+    assert!(seen(&["WARN", "task quarantined", "attempts=2", "SIGABRT"]));
+    let next = pool.apply(std::process::id, ()).unwrap();
+    until(|| seen(&["DEBUG", "worker replaced", &format!("pid={next}")]));
+    assert!(!seen(&["worker replaced", &format!("pid={pid}")]), "the first one replaces nobody");
     pool.apply_async(|| (), ()).unwrap().on_complete(|_| panic!("in a callback"));
     until(|| seen(&["ERROR", "a completion callback panicked"]));
     let keeper = pool.apply(std::os::unix::process::parent_id, ()).unwrap();

@@ -33,6 +33,8 @@ pub(super) struct WorkerProcess {
     pub(super) initializer: Initializer,
     /// Why the host kills it.
     pub(super) breach: Option<Breach>,
+    /// It was told that it is ready.
+    pub(super) told_ready: bool,
     /// Its results wait in the lane until its pid is known.
     pub(super) awaits_pid: bool,
     /// Whether it rings, and when.
@@ -134,6 +136,7 @@ impl WorkerProcess {
             started: Instant::now(),
             initializer,
             breach: None,
+            told_ready: false,
             awaits_pid: false,
             armed: None,
             front: (None, Instant::now()),

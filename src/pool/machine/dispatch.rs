@@ -71,7 +71,9 @@ impl Machine {
     pub(super) fn start(&mut self, slot: Slot, now: Instant, actions: &mut Vec<Action>) {
         let waits = self.config.initializer || self.workers[slot].doubtful;
         let phase = if waits { Phase::Initializing } else { Phase::Working };
-        self.restarted += u64::from(std::mem::take(&mut self.workers[slot].succeeds));
+        let succeeds = std::mem::take(&mut self.workers[slot].succeeds);
+        self.workers[slot].replaces = succeeds;
+        self.restarted += u64::from(succeeds);
         self.workers[slot].start(phase, now);
         actions.push(Action::Start { slot });
     }

@@ -183,6 +183,11 @@ impl Machine {
         self.restarted
     }
 
+    /// Whether the worker in a slot was started in the place of another one.
+    pub(super) fn replaces(&self, slot: Slot) -> bool {
+        self.workers.get(slot).is_some_and(|worker| worker.replaces)
+    }
+
     /// How many workers it should have.
     pub(super) fn size(&self) -> usize {
         self.config.workers

@@ -58,8 +58,10 @@ pub(super) struct Worker {
     pub(super) exit_by: Option<Instant>,
     /// It broke the protocol, or its process is gone: what it has is all that it gets.
     pub(super) doomed: bool,
-    /// Its process stands in the place of one that ended.
+    /// The next process here stands in the place of one that ended.
     pub(super) succeeds: bool,
+    /// This process was started in the place of one that ended.
+    pub(super) replaces: bool,
     /// Processes in this place that ended one after the other before they were ready.
     pub(super) failed_starts: u32,
     /// Processes in this place that ended one after the other, soon and without having done anything.
@@ -107,6 +109,7 @@ impl Worker {
             exit_by: None,
             doomed: false,
             succeeds: false,
+            replaces: false,
             failed_starts: 0,
             short_lives: 0,
             not_before: now,

@@ -45,6 +45,7 @@ impl State {
         let published = worker.lane.publish();
         worker.renew_arming();
         let breach = read.and(published).err();
+        self.tell_ready(slot);
         self.follow(slot, steps);
         if let Some(breach) = breach {
             let doomed = self.breached(slot, breach);

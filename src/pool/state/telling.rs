@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::link::frame::Measure;
 use crate::pool::job::Facts;
-use crate::pool::machine::{BatchKey, JobKey, Verdict};
+use crate::pool::machine::{BatchKey, JobKey, Slot, Verdict};
 use crate::sync::counters::Count;
 use crate::sys::exit::ResourceUsage;
 use crate::task::error::{Absent, TaskContext, TaskError, TaskErrorKind};
@@ -66,6 +66,13 @@ impl State {
                     TaskError::new(TaskErrorKind::NoWorker { message: reason.to_string() }, not_started())
                 }
             };
+            if attempts > 1
+                && attempt == attempts
+                && matches!(verdict, Verdict::AsTold | Verdict::TimedOut(_))
+            {
+                let (task, kind) = (&*batch.function.name, error.kind());
+                tracing::warn!(task, index, attempts, ?kind, "task quarantined: each of its attempts failed");
+            }
             let facts = self.measured.then(|| {
                 let measure = self.told.as_ref().and_then(|told| told.context.measure);
                 Facts::of_failure(&error, measure.filter(|_| error.elapsed().is_some()))
@@ -84,6 +91,16 @@ impl State {
         let index = batch.first + u64::from(item);
         let kind = self.told.as_ref().map(|told| &told.kind);
         tracing::info!(task = &*batch.function.name, index, attempt, ?kind, "task failed, trying again");
+    }
+
+    /// A worker is known to be ready when it has answered: its initializer is through, or its first task.
+    pub(super) fn tell_ready(&mut self, slot: Slot) {
+        let Some(worker) = self.workers[slot].as_mut().filter(|worker| !worker.told_ready) else { return };
+        // An answer may overtake the keeper's word for who gives it.
+        if let Some(pid) = worker.pid().filter(|_| worker.lane.has_answered()) {
+            worker.told_ready = true;
+            tracing::debug!(pid, slot, after = ?worker.started.elapsed(), "worker ready");
+        }
     }
 
     /// There is news of a job.

@@ -102,10 +102,14 @@ impl State {
         worker.pid = pid;
         worker.process = process;
         tracing::debug!(pid, slot, after = ?worker.started.elapsed(), "worker started");
+        if self.machine.replaces(slot) {
+            tracing::debug!(pid, slot, "worker replaced one that ended");
+        }
         if std::mem::take(&mut worker.awaits_pid) {
             self.renew_lanes();
             self.drain(slot);
         }
+        self.tell_ready(slot);
     }
 
     /// The slot of the worker with this number.
