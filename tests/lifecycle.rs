@@ -137,6 +137,41 @@ fn terminating_ends_running_and_waiting_tasks_at_once() {
     pool.terminate();
 }
 
+/// Leaves the group by which its keeper ends it, and does not end.
+fn leave_and_spin(note_to: PathBuf) {
+    let keeper = nix::unistd::getppid();
+    nix::unistd::setpgid(nix::unistd::Pid::from_raw(0), keeper).unwrap();
+    note(&note_to, &std::process::id().to_string());
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
+#[watertight::test]
+fn a_task_that_leaves_its_group_is_ended_and_nobody_else() {
+    let (gate, bystander) = (Gate::new(), Pool::new(1).unwrap());
+    let unharmed = bystander.apply_async(stop_and_return, (gate.path(), 3)).unwrap();
+    let task = gate.wait_for_task();
+    let folder = tempfile::tempdir().unwrap();
+    let (cancelled, terminated) = (folder.path().join("cancelled"), folder.path().join("terminated"));
+
+    let pool = Pool::builder().workers(1).grace(Duration::from_millis(10)).start().unwrap();
+    let late = pool.apply_async(leave_and_spin, (cancelled.clone(),)).unwrap();
+    until(|| notes(&cancelled).len() == 1);
+    late.cancel();
+    assert!(late.get().unwrap_err().is_cancelled());
+
+    let ended = pool.apply_async(leave_and_spin, (terminated.clone(),)).unwrap();
+    until(|| notes(&terminated).len() == 1);
+    drop(pool);
+    assert!(ended.get().unwrap_err().is_terminated());
+    for path in [cancelled, terminated] {
+        assert!(!runs(notes(&path)[0].parse().unwrap()));
+    }
+    drop(task);
+    assert_eq!(unharmed.get().unwrap(), 3, "a keeper that had to be killed would have taken it along");
+}
+
 #[watertight::test]
 fn dropping_a_pool_ends_all_its_processes_and_their_children() {
     let (gate, pool) = (Gate::new(), Pool::new(3).unwrap());

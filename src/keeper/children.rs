@@ -2,8 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use nix::sys::signal::{Signal as NixSignal, killpg};
-use nix::unistd::{Pid, getpid};
+use nix::unistd::{Pid, getpgid, getpid};
 use rustc_hash::FxHashMap;
 
 use crate::shm;
@@ -96,8 +95,17 @@ impl Children {
         let found = self.by_pid.iter().find(|(_, child)| child.client == client && child.id == id);
         let Some((&pid, _)) = found else { return };
         // The child is not reaped yet, so the number is still its own.
-        let target = if group { -pid } else { pid };
-        crate::sys::signal::send(target, signal);
+        if group && signal == Signal::SIGKILL {
+            return kill_group(pid);
+        }
+        // Once for each: who is asked to end a second time may take that for impatience.
+        let left = || getpgid(Some(Pid::from_raw(pid))).is_ok_and(|leader| leader.as_raw() != pid);
+        if group {
+            crate::sys::signal::send(-pid, signal);
+        }
+        if !group || left() {
+            crate::sys::signal::send(pid, signal);
+        }
     }
 
     /// Kills what a client started.
@@ -160,6 +168,8 @@ impl Children {
     }
 }
 
+/// Kills a child's group, and the child itself, which may have left that.
 fn kill_group(pid: i32) {
-    let _ = killpg(Pid::from_raw(pid), NixSignal::SIGKILL);
+    crate::sys::signal::send(-pid, Signal::SIGKILL);
+    crate::sys::signal::send(pid, Signal::SIGKILL);
 }
