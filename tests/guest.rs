@@ -236,9 +236,11 @@ fn too_few_descriptors_are_a_clear_error_and_the_host_goes_on() {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     let open = std::fs::read_dir("/proc/self/fd").unwrap().count() as u64;
     let mut failures = Vec::new();
-    for spare in 0..45 {
+    // What a start of two frees is all that they need later; of three it is not.
+    for (workers, spare) in [2, 3].into_iter().flat_map(|workers| (0..50).map(move |spare| (workers, spare)))
+    {
         setrlimit(Resource::RLIMIT_NOFILE, open + spare, hard).unwrap();
-        let result = Pool::new(2).map_err(|error| error.to_string()).and_then(|pool| {
+        let result = Pool::new(workers).map_err(|error| error.to_string()).and_then(|pool| {
             pool.map(square, 0..10).map(drop).map_err(|error| match error.first().kind() {
                 TaskErrorKind::NoWorker { message } => message.clone(),
                 other => panic!("{spare}: {other:?}"),
@@ -252,8 +254,45 @@ fn too_few_descriptors_are_a_clear_error_and_the_host_goes_on() {
             failures.push(spare);
         }
     }
-    assert!(failures.contains(&0) && !failures.contains(&44), "{failures:?}");
+    assert!(failures.contains(&0) && !failures.contains(&49), "{failures:?}");
     check_a_pool();
+}
+
+#[watertight::test(timeout = "120s")]
+fn a_descriptor_that_finds_no_number_costs_a_pool_one_worker_and_what_runs_goes_on() {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    let parent = std::os::unix::process::parent_id;
+    for spare in 0..30 {
+        let (gate, pool) = (Gate::new(), Pool::builder().workers(4).chunk_size(1).start().unwrap());
+        let stop = |gate: PathBuf, x: i64| {
+            stop_at(&gate);
+            x
+        };
+        let keeper = pool.apply(parent, ()).unwrap();
+        let runs = pool.apply_async(stop, (gate.path(), spare)).unwrap();
+        let task = gate.wait_for_task();
+        let open = std::fs::read_dir("/proc/self/fd").unwrap().count() as u64;
+        setrlimit(Resource::RLIMIT_NOFILE, open + spare as u64, hard).unwrap();
+        let outcomes = pool.outcomes(|x: i32| if x < 3 { std::process::abort() } else { x }, 0..9);
+        setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+        for error in outcomes.iter().take(3).map(|outcome| outcome.as_ref().unwrap_err()) {
+            assert!(error.signal() == Some(Signal::SIGABRT) || is_shortage(error), "{spare}: {error}");
+        }
+        for error in outcomes.iter().skip(3).filter_map(|outcome| outcome.as_ref().err()) {
+            assert!(is_shortage(error), "{spare}: {error}");
+        }
+        drop(task);
+        assert_eq!(runs.get().unwrap(), spare);
+        assert_eq!(pool.apply(parent, ()).unwrap(), keeper);
+    }
+}
+
+/// Whether nobody could run it, for want of descriptors.
+fn is_shortage(error: &watertight::TaskError) -> bool {
+    match error.kind() {
+        TaskErrorKind::NoWorker { message } => message.contains("Too many open files"),
+        _ => false,
+    }
 }
 
 /// What a pool and a process end with, if not well, under a limit that is set meanwhile.

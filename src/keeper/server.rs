@@ -207,7 +207,8 @@ impl Keeper {
                         self.clients.insert(token, Client { socket, waiting: VecDeque::new() });
                     }
                 }
-                Incoming::Message(..) => {}
+                // A client without its socket is told by the end of its own.
+                Incoming::Message(..) | Incoming::Short(_) => {}
                 Incoming::Empty => return Ok(Turn::Continue),
                 Incoming::End => {
                     self.epoll.delete(control)?;
@@ -256,7 +257,9 @@ impl Keeper {
                     self.children.signal(token, id, signal, group);
                 }
                 Ok(Incoming::Message(Request::Connected { id }, _)) => self.children.drop_channel(token, id),
-                Ok(Incoming::Message(Request::Open, _)) => {}
+                Ok(Incoming::Short(Request::Spawn(launch))) => self.lacks_descriptors(token, launch.id),
+                Ok(Incoming::Short(Request::Run(program))) => self.lacks_descriptors(token, program.id),
+                Ok(Incoming::Message(Request::Open, _) | Incoming::Short(_)) => {}
                 Ok(Incoming::Empty) => return Ok(Turn::Continue),
                 // A client that sends nonsense is a host that is not itself any more.
                 Ok(Incoming::End) | Err(_) => self.close_client(token),

@@ -9,6 +9,7 @@ use nix::unistd::{Pid, getpid};
 
 use crate::link::request::{self, Incoming, Launch, Notice, StartMethod, Step};
 use crate::sys::fork::Fork;
+use crate::sys::signal::Signal;
 use crate::sys::{child, pidfd};
 
 use super::children::Child;
@@ -142,9 +143,21 @@ impl Keeper {
                 self.drop_setup(pid);
                 self.tell_started(pid, name.zip(descriptors.pop()));
             }
+            Ok(Incoming::Short(_)) => {
+                self.drop_setup(pid);
+                let Some(&Child { client, id, .. }) = self.children.get(pid) else { return };
+                self.children.signal(client, id, Signal::SIGKILL, true);
+                self.lacks_descriptors(client, id);
+            }
             // Its end is told when it is reaped.
             Ok(Incoming::End) | Err(_) => self.drop_setup(pid),
         }
+    }
+
+    /// Some of what belongs to a worker or program found no number in the keeper.
+    pub(super) fn lacks_descriptors(&mut self, client: u64, id: u32) {
+        let (step, errno) = (Step::Descriptors, Errno::EMFILE as i32);
+        self.notify(client, Notice::Failed { id, step, errno }, Vec::new());
     }
 
     fn drop_setup(&mut self, pid: Pid) {

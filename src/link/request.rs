@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
+use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::shm::name::SegmentId;
@@ -174,6 +175,16 @@ pub(crate) enum Step {
 }
 
 impl Step {
+    /// What is told of somebody who came, or should have come, and whose descriptors found no number.
+    pub(crate) fn too_few_descriptors() -> String {
+        Step::Descriptors.failed(Errno::EMFILE as i32)
+    }
+
+    /// The step, and why it failed.
+    pub(crate) fn failed(self, errno: i32) -> String {
+        format!("{}: {}", self.text(), io::Error::from_raw_os_error(errno))
+    }
+
     pub(crate) fn text(self) -> &'static str {
         match self {
             Step::WorkingDirectory => "cannot enter the working directory",
@@ -252,6 +263,8 @@ pub(crate) fn encode<T: Serialize + 'static>(message: &T) -> io::Result<Vec<u8>>
 /// A message, or what came instead.
 pub(crate) enum Incoming<T> {
     Message(T, Vec<OwnedFd>),
+    /// A message of whose descriptors some found no number here, so that it came without any.
+    Short(T),
     /// The other side is gone.
     End,
     /// Nothing is there now.
@@ -265,12 +278,15 @@ pub(crate) fn receive<T: for<'de> Deserialize<'de> + 'static>(
     // Most messages are short, and a buffer for the largest would be many pages to touch after each fork.
     let Some(length) = socket::next_length(socket)? else { return Ok(Incoming::Empty) };
     let mut buffer = vec![0; length.min(MAX_PACKET)];
+    let decode = |bytes| {
+        codec::decode(bytes, Vec::new())
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))
+    };
     match socket::receive(socket, &mut buffer)? {
         Received::Packet(length, descriptors) => {
-            let message = codec::decode(&buffer[..length], Vec::new())
-                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
-            Ok(Incoming::Message(message, descriptors))
+            Ok(Incoming::Message(decode(&buffer[..length])?, descriptors))
         }
+        Received::Short(length) => Ok(Incoming::Short(decode(&buffer[..length])?)),
         Received::End => Ok(Incoming::End),
         Received::Empty => Ok(Incoming::Empty),
     }

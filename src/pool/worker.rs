@@ -35,6 +35,8 @@ pub(super) struct WorkerProcess {
     pub(super) breach: Option<Breach>,
     /// It was told that it is ready.
     pub(super) told_ready: bool,
+    /// Why it counts as one that did not start, although it did.
+    pub(super) not_started: Option<String>,
     /// Its results wait in the lane until its pid is known.
     pub(super) awaits_pid: bool,
     /// Whether it rings, and when.
@@ -74,6 +76,8 @@ impl Initializer {
 enum Listener {
     Process(IpcSender<Command>),
     Thread(Arc<Station>),
+    /// There is no way to it.
+    Nobody,
 }
 
 impl Listener {
@@ -81,6 +85,7 @@ impl Listener {
         match self {
             Listener::Process(sender) => drop(sender.send(command)),
             Listener::Thread(station) => station.obey(command),
+            Listener::Nobody => {}
         }
     }
 }
@@ -110,6 +115,11 @@ impl Commands {
         self.listener = Some(listener);
     }
 
+    /// There will be no channel.
+    pub(super) fn give_up(&mut self) {
+        (self.listener, self.waiting) = (Some(Listener::Nobody), Vec::new());
+    }
+
     /// Of a worker that is a thread.
     pub(super) fn to_thread(station: Arc<Station>) -> Commands {
         Commands { listener: Some(Listener::Thread(station)), waiting: Vec::new() }
@@ -119,7 +129,7 @@ impl Commands {
     pub(super) fn thread(&self) -> Option<&Station> {
         match &self.listener {
             Some(Listener::Thread(station)) => Some(station),
-            Some(Listener::Process(_)) | None => None,
+            Some(Listener::Process(_) | Listener::Nobody) | None => None,
         }
     }
 }
@@ -137,6 +147,7 @@ impl WorkerProcess {
             initializer,
             breach: None,
             told_ready: false,
+            not_started: None,
             awaits_pid: false,
             armed: None,
             front: (None, Instant::now()),

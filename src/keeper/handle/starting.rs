@@ -133,11 +133,13 @@ impl Starting {
         let mut buffer = vec![0; MAX_PACKET];
         let hello = loop {
             match socket::receive(self.control.as_fd(), &mut buffer).map_err(KeeperFailure::System)? {
-                Received::Packet(length, _) => match Hello::decode(&buffer[..length]) {
-                    Greeting::Hello(hello) => break hello,
-                    Greeting::Foreign(protocol) => return Err(KeeperFailure::OtherVersion(protocol)),
-                    Greeting::Nonsense => return Err(KeeperFailure::NoGreeting),
-                },
+                Received::Packet(length, _) | Received::Short(length) => {
+                    match Hello::decode(&buffer[..length]) {
+                        Greeting::Hello(hello) => break hello,
+                        Greeting::Foreign(protocol) => return Err(KeeperFailure::OtherVersion(protocol)),
+                        Greeting::Nonsense => return Err(KeeperFailure::NoGreeting),
+                    }
+                }
                 Received::End => return Err(KeeperFailure::ended()),
                 Received::Empty => self.wait(deadline, interest)?,
             }
@@ -185,7 +187,7 @@ fn receive_tasks(
                     return Ok(tasks);
                 }
             }
-            Incoming::Message(..) => return Err(KeeperFailure::NoGreeting),
+            Incoming::Message(..) | Incoming::Short(_) => return Err(KeeperFailure::NoGreeting),
             Incoming::End => return Err(KeeperFailure::ended()),
             Incoming::Empty => wait()?,
         }

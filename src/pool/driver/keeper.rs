@@ -39,6 +39,7 @@ impl Driver {
         while let Some(client) = &self.client {
             match client.receive() {
                 Ok(Incoming::Message(notice, descriptors)) => self.heard(notice, descriptors),
+                Ok(Incoming::Short(notice)) => self.heard_short(notice),
                 Ok(Incoming::Empty) => return,
                 Ok(Incoming::End) | Err(_) => self.lose_keeper(),
             }
@@ -58,8 +59,7 @@ impl Driver {
                 self.connects.extend(connect.map(|(name, _listener)| Connect { id, name, _listener }));
             }
             Notice::Failed { id, step, errno } => {
-                let text = format!("{}: {}", step.text(), io::Error::from_raw_os_error(errno));
-                self.ended(&mut state, id, Ending::NotStarted, Some(text));
+                self.ended(&mut state, id, Ending::NotStarted, Some(step.failed(errno)));
             }
             Notice::Exited { id, status, usage } => {
                 self.ended(&mut state, id, Ending::Exited(status, usage), None)
@@ -67,6 +67,20 @@ impl Driver {
             Notice::Tasks { .. } | Notice::Strays { .. } => {}
         }
         core.release(state);
+    }
+
+    /// The descriptors of a worker found no number in this process: it cannot be talked to.
+    fn heard_short(&mut self, notice: Notice) {
+        let Notice::Started { id, pid, .. } = notice else { return self.heard(notice, Vec::new()) };
+        let core = Arc::clone(&self.core);
+        let mut state = core.lock();
+        if let Some(slot) = state.slot_of(id) {
+            state.name(slot, pid, None);
+            state.counters.set_worker(slot, pid);
+            state.lacks_descriptors(slot);
+        }
+        core.release(state);
+        self.tell_connected(id);
     }
 
     pub(super) fn ended(&mut self, state: &mut State, id: u32, ending: Ending, reason: Option<String>) {
@@ -133,12 +147,13 @@ impl Driver {
         let core = Arc::clone(&self.core);
         let mut state = core.lock();
         let Some(slot) = state.slot_of(id) else { return };
-        match (sender, state.workers[slot].as_mut()) {
-            (Some(Ok(sender)), Some(worker)) => worker.commands.attach(sender),
-            (Some(Err(error)), _) => tracing::warn!(%error, "no command channel to a worker"),
-            (None, _) => tracing::warn!("the command channel to a worker is gone"),
-            (Some(Ok(_)), None) => {}
+        let Some(worker) = state.workers[slot].as_mut() else { return };
+        match sender {
+            Some(Ok(sender)) => return worker.commands.attach(sender),
+            Some(Err(error)) => tracing::warn!(%error, "no command channel to a worker"),
+            None => tracing::warn!("the command channel to a worker is gone"),
         }
+        worker.commands.give_up();
     }
 
     /// The keeper need not keep the channel any longer.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::link::frame::Measure;
+use crate::link::request::Step;
 use crate::link::ring::Breach;
 use crate::pool::machine::{Event, Slot};
 use crate::pool::worker::Initializer;
@@ -39,6 +40,21 @@ impl State {
         Event::Doomed { slot }
     }
 
+    /// A worker came without what one talks to it by. Who has begun nothing is ended, as one that could not be
+    /// started; who has works on, and can be killed if it does not end what it should.
+    pub(in crate::pool) fn lacks_descriptors(&mut self, slot: Slot) {
+        let Some(worker) = self.workers[slot].as_mut() else { return };
+        worker.commands.give_up();
+        let reason = Step::too_few_descriptors();
+        tracing::warn!(pid = worker.pid, reason, "no command channel to a worker");
+        if worker.lane.claimed().is_ok_and(|claimed| claimed == 0) {
+            // It begins nothing more.
+            worker.lane.shut();
+            worker.not_started = Some(reason);
+            self.run(Event::Doomed { slot });
+        }
+    }
+
     /// A worker has ended. What it committed counts, and what was running ends with it.
     pub(in crate::pool) fn worker_ended(&mut self, slot: Slot, ending: Ending, reason: Option<String>) {
         self.run(Event::Ended { slot });
@@ -53,6 +69,10 @@ impl State {
             self.run(Event::Died { slot, running: false, ready: false, reason });
             return;
         };
+        let (ending, reason) = match worker.not_started.take() {
+            Some(started) => (Ending::NotStarted, Some(started)),
+            None => (ending, reason),
+        };
         // What is on its way from there is opened by now.
         crate::shm::mapped::process_ended(worker.pid);
         worker.stderr.read_rest();
@@ -63,17 +83,22 @@ impl State {
         let running = worker.lane.claimed().map_or(true, |claimed| claimed > 0) || worker.breach.is_some();
         // Its own word for it is a hint; what runs or has answered was ready.
         let ready = running || notes.is_ready() || worker.lane.has_answered();
+        let ready = ready && !matches!(ending, Ending::NotStarted);
         let kind = match (&worker.breach, &worker.initializer, ending) {
             (Some(breach), ..) => TaskErrorKind::Breach { message: breach.to_string() },
             (None, Initializer::Failed(kind), _) => kind.clone(),
             (None, _, Ending::Exited(status, _)) => {
                 verdict::of_death(status, notes, &self.limits, Some(&stderr))
             }
-            (None, _, Ending::Lost | Ending::NotStarted | Ending::Departed) => TaskErrorKind::Lost,
+            (None, _, Ending::NotStarted) => {
+                TaskErrorKind::NoWorker { message: reason.clone().unwrap_or_default() }
+            }
+            (None, _, Ending::Lost | Ending::Departed) => TaskErrorKind::Lost,
         };
         let usage: Result<ResourceUsage, Absent> = match ending {
             Ending::Exited(_, usage) => Ok(usage),
-            Ending::Lost | Ending::NotStarted => Err(Absent::KeeperDied),
+            Ending::Lost => Err(Absent::KeeperDied),
+            Ending::NotStarted => Err(Absent::NotStarted),
             Ending::Departed => Err(Absent::IsThread),
         };
         let max_rss = usage.map_or(0, |usage| usage.max_rss);

@@ -38,7 +38,7 @@ impl Child {
                 Ok(Incoming::Message(Notice::Exited { status, usage, .. }, _)) => {
                     self.exit = Some(Exit::Known(status, usage));
                 }
-                Ok(Incoming::Message(..)) => {}
+                Ok(Incoming::Message(..) | Incoming::Short(_)) => {}
                 Ok(Incoming::Empty) if alive => return,
                 Ok(Incoming::Empty | Incoming::End) | Err(_) => self.lose(),
             }

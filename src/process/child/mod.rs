@@ -20,7 +20,7 @@ use crate::keeper::identity;
 use crate::link::command::Command;
 use crate::link::frame::{DownHead, UpKind};
 use crate::link::host_end::HostEnd;
-use crate::link::request::{Incoming, Launch, Notice, Role, Settings, StartMethod};
+use crate::link::request::{Incoming, Launch, Notice, Role, Settings, StartMethod, Step};
 use crate::link::ring::Breach;
 use crate::sys::clock::monotonic_nanos;
 use crate::sys::exit::{ExitStatus, ResourceUsage};
@@ -179,13 +179,16 @@ impl Child {
                     let none = || Error::system("watch a process", Errno::EMFILE.into());
                     return descriptors.next().ok_or_else(none);
                 }
+                Incoming::Short(Notice::Started { .. }) => {
+                    return Err(Error::system(Step::Descriptors.text(), Errno::EMFILE.into()));
+                }
                 Incoming::Message(Notice::Failed { step, errno, .. }, _) => {
                     return Err(Error::system(step.text(), io::Error::from_raw_os_error(errno)));
                 }
                 Incoming::Message(Notice::Exited { status, .. }, _) => {
                     return Err(Kind::Broken(format!("the worker {status} while it started")).into());
                 }
-                Incoming::Message(Notice::Tasks { .. } | Notice::Strays { .. }, _) => {}
+                Incoming::Message(Notice::Tasks { .. } | Notice::Strays { .. }, _) | Incoming::Short(_) => {}
                 Incoming::End => return Err(Kind::Broken("the keeper died".to_owned()).into()),
                 Incoming::Empty => {
                     let mut fds = [PollFd::new(self.client.socket(), PollFlags::POLLIN)];

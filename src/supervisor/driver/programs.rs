@@ -156,6 +156,8 @@ impl Driver {
         while let Some(keeping) = &self.keeping {
             match keeping.receive() {
                 Ok(Incoming::Message(notice, descriptors)) => self.heard(notice, descriptors),
+                // It runs all the same; what is missing would tell this supervisor alone of its end.
+                Ok(Incoming::Short(notice)) => self.heard(notice, Vec::new()),
                 Ok(Incoming::Empty) => return,
                 Ok(Incoming::End) | Err(_) => self.lose_keeper(),
             }
