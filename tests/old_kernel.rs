@@ -1,32 +1,63 @@
-//! Locks where the kernel cannot sleep on two words: before Linux 5.16, or where a sandbox does not allow it.
+//! Locks where the kernel cannot sleep on two words: before Linux 5.16, or where a sandbox does not allow it. And
+//! groups where it cannot signal them by descriptor: before Linux 6.9.
 //!
-//! The processes of these tests forbid themselves `futex_waitv`, as a filter of system calls would.
+//! The processes of these tests forbid themselves `futex_waitv`, or that flag, as a filter of system calls would.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(unsafe_code, reason = "nothing safe installs a filter")]
 
+mod common;
+
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use watertight::sync::{Atomic, Barrier, Condition, Event, Lock, LockError, Semaphore, Waiter, waiters};
-use watertight::{Process, Value};
+use watertight::{Pool, Process, Value};
+
+use common::{note, notes, runs, until as until_it};
 
 /// Longer than any test may take.
 const LONG: Duration = Duration::from_secs(50);
 
+/// The word at this place of what the kernel tells a filter of a call.
+fn load(k: u32) -> libc::sock_filter {
+    libc::sock_filter { code: (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16, jt: 0, jf: 0, k }
+}
+
+/// Passes over so many steps if it is not this.
+fn is(k: u32, otherwise: u8) -> libc::sock_filter {
+    let code = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    libc::sock_filter { code, jt: 0, jf: otherwise, k }
+}
+
+fn answer(k: u32) -> libc::sock_filter {
+    libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k }
+}
+
 /// Has `futex_waitv` fail in this thread, and in all that it starts.
 fn forbid_waitv(errno: i32) {
-    let load =
-        libc::sock_filter { code: (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16, jt: 0, jf: 0, k: 0 };
-    let is_it = libc::sock_filter {
-        code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
-        jt: 0,
-        jf: 1,
-        k: libc::SYS_futex_waitv as u32,
-    };
-    let answer = |k| libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k };
     let fails = answer(libc::SECCOMP_RET_ERRNO | errno as u32);
-    let mut filter = [load, is_it, fails, answer(libc::SECCOMP_RET_ALLOW)];
+    install(&mut [load(0), is(libc::SYS_futex_waitv as u32, 1), fails, answer(libc::SECCOMP_RET_ALLOW)]);
+    // SAFETY: without any words to wait for the call does nothing.
+    let result = unsafe { libc::syscall(libc::SYS_futex_waitv, 0, 0, 0, 0, 0) };
+    assert_eq!((result, std::io::Error::last_os_error().raw_os_error()), (-1, Some(errno)));
+}
+
+/// Has a signal to a group by a descriptor fail in this thread, and in all that it starts.
+fn forbid_group_signals() {
+    const GROUP: u32 = 1 << 2;
+    // The low half of the fourth argument.
+    let flags = 16 + 3 * 8 + if cfg!(target_endian = "big") { 4 } else { 0 };
+    let fails = answer(libc::SECCOMP_RET_ERRNO | libc::EINVAL as u32);
+    let call = is(libc::SYS_pidfd_send_signal as u32, 3);
+    install(&mut [load(0), call, load(flags), is(GROUP, 1), fails, answer(libc::SECCOMP_RET_ALLOW)]);
+    // SAFETY: the number is no descriptor.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, -1, 0, 0, GROUP) };
+    assert_eq!((result, std::io::Error::last_os_error().raw_os_error()), (-1, Some(libc::EINVAL)));
+}
+
+fn install(filter: &mut [libc::sock_filter]) {
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
     // SAFETY: both calls take plain numbers, and a program that lives until the second one returns.
     let installed = unsafe {
@@ -34,9 +65,6 @@ fn forbid_waitv(errno: i32) {
             && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
     };
     assert!(installed, "{}", std::io::Error::last_os_error());
-    // SAFETY: without any words to wait for the call does nothing.
-    let result = unsafe { libc::syscall(libc::SYS_futex_waitv, 0, 0, 0, 0, 0) };
-    assert_eq!((result, std::io::Error::last_os_error().raw_os_error()), (-1, Some(errno)));
 }
 
 fn until(suits: impl Fn(&Waiter) -> bool) {
@@ -154,4 +182,39 @@ fn a_circle_is_found() {
     let first = Process::spawn(opposite, first).unwrap();
     let second = Process::spawn(opposite, (two, one, ready)).unwrap();
     assert_ne!(first.join().unwrap(), second.join().unwrap(), "one of two is refused");
+}
+
+/// Starts a child that outlives whoever does not kill it, and says who it and the keeper are.
+fn leave_a_child() -> (u32, u32) {
+    let child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    (child.id(), std::os::unix::process::parent_id())
+}
+
+fn leave_a_child_and_wait(path: PathBuf) {
+    let (child, keeper) = leave_a_child();
+    note(&path, &format!("{child} {keeper}"));
+    std::thread::park_timeout(LONG);
+}
+
+fn kill(pid: u32) {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), nix::sys::signal::SIGKILL).unwrap();
+}
+
+#[watertight::test]
+fn a_keepers_death_ends_the_workers_children() {
+    forbid_group_signals();
+    let pool = Pool::new(1).unwrap();
+    let (child, keeper) = pool.apply(leave_a_child, ()).unwrap();
+    assert!(runs(child));
+    kill(keeper);
+    until_it(|| !runs(child));
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pids");
+    let process = Process::spawn(leave_a_child_and_wait, (path.clone(),)).unwrap();
+    until_it(|| notes(&path).len() == 1);
+    let pids: Vec<u32> = notes(&path)[0].split(' ').map(|pid| pid.parse().unwrap()).collect();
+    kill(pids[1]);
+    assert!(process.join().is_err());
+    until_it(|| !runs(pids[0]));
 }

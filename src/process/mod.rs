@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, TimedOut};
 use crate::sys::exit::ExitStatus;
-use crate::sys::pidfd::{self, Scope};
+use crate::sys::pidfd;
 use crate::sys::signal::Signal;
 use crate::task::arguments::{Task, Transfer};
 use crate::task::codec;
@@ -272,7 +272,7 @@ impl ProcessHandle {
     /// # Errors
     /// As `terminate`.
     pub fn signal(&self, signal: Signal) -> Result<(), Error> {
-        pidfd::send_signal(self.0.process.as_fd(), signal, Scope::Process)
+        pidfd::send_signal(self.0.process.as_fd(), signal)
             .map_err(|error| Error::system("send a signal", error))
     }
 }

@@ -8,14 +8,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
-use super::signal::Signal;
-
-/// Whom a signal goes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scope {
-    Process,
-    Group,
-}
+use super::signal::{self, Signal};
 
 /// From linux/pidfd.h, Linux 6.9; libc does not have it for every target yet.
 const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2;
@@ -32,19 +25,41 @@ pub(crate) fn open(pid: Pid) -> io::Result<OwnedFd> {
 }
 
 /// Sends a signal. A process that has ended is no error: there is nothing left to tell it.
-pub(crate) fn send_signal(fd: BorrowedFd<'_>, signal: Signal, scope: Scope) -> io::Result<()> {
-    let flags = match scope {
-        Scope::Process => 0,
-        Scope::Group => PIDFD_SIGNAL_PROCESS_GROUP,
-    };
-    let info = std::ptr::null::<libc::siginfo_t>();
-    // SAFETY: `fd` is open for the whole call, and a null siginfo asks for the default one.
-    let result =
-        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd.as_raw_fd(), signal.number(), info, flags) };
-    match Errno::result(result) {
-        Ok(_) | Err(Errno::ESRCH) => Ok(()),
+pub(crate) fn send_signal(fd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
+    match send(fd, signal.number(), 0) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// Kills what is left of the group that a process leads or led, as well as can be.
+pub(crate) fn kill_group(leader: BorrowedFd<'_>, pid: u32) {
+    let killed = send(leader, Signal::SIGKILL.number(), PIDFD_SIGNAL_PROCESS_GROUP);
+    // An older kernel knows no such flag, and some filters of system calls refuse what they do not know.
+    if matches!(killed, Ok(()) | Err(Errno::ESRCH)) {
+        return;
+    }
+    let Some(pid) = i32::try_from(pid).ok().filter(|pid| *pid > 1) else { return };
+    // The number is the group's as long as its leader is not reaped, or anybody else is in the group. So if the
+    // leader is reaped and somebody has its number, nobody of the group is left. If nobody has it, it is still the
+    // group's, or nobody's. (Or a later group's whose leader has ended too, which takes a whole round of the
+    // kernel's numbers since the leader's end; that end was seen just now.)
+    let is_unreaped = send(leader, 0, 0) == Ok(());
+    let is_free = || signal::try_send(pid, Signal::from_number(0)).is_err_and(is_nobody);
+    if is_unreaped || is_free() {
+        signal::send(-pid, Signal::SIGKILL);
+    }
+}
+
+fn is_nobody(error: io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ESRCH)
+}
+
+fn send(fd: BorrowedFd<'_>, signal: i32, flags: libc::c_uint) -> Result<(), Errno> {
+    let info = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: `fd` is open for the whole call, and a null siginfo asks for the default one.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd.as_raw_fd(), signal, info, flags) };
+    Errno::result(result).map(drop)
 }
 
 /// Waits until the process has ended, for at most `timeout` (`None`: for ever). True if it has.

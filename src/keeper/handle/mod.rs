@@ -224,7 +224,7 @@ impl Drop for Keeper {
         // Its end of the socket tells the keeper that nothing more will come.
         self.control = None;
         if !pidfd::wait_for_end(self.process.as_fd(), Some(FAREWELL)).unwrap_or(true) {
-            let _ = pidfd::send_signal(self.process.as_fd(), crate::Signal::SIGKILL, pidfd::Scope::Process);
+            let _ = pidfd::send_signal(self.process.as_fd(), crate::Signal::SIGKILL);
             let _ = pidfd::wait_for_end(self.process.as_fd(), None);
         }
         self.bury();

@@ -115,8 +115,7 @@ impl Starting {
                 buried: Once::new(),
             }),
             Err(failure) => {
-                let _ =
-                    pidfd::send_signal(self.process.as_fd(), crate::Signal::SIGKILL, pidfd::Scope::Process);
+                let _ = pidfd::send_signal(self.process.as_fd(), crate::Signal::SIGKILL);
                 let _ = pidfd::wait_for_end(self.process.as_fd(), None);
                 let status = spawn::reap_if_ours(self.pid);
                 let stderr = read_available(&mut self.stderr);

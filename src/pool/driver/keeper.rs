@@ -14,7 +14,7 @@ use crate::link::command::Command;
 use crate::link::request::{Incoming, Notice};
 use crate::pool::core::{CLIENT, KEEPER};
 use crate::pool::state::{Ending, State};
-use crate::sys::pidfd::{self, Scope};
+use crate::sys::pidfd;
 use crate::sys::signal::Signal;
 
 use super::{Connect, Driver};
@@ -116,12 +116,13 @@ impl Driver {
         let mut state = core.lock();
         // What one of them gives back must not go to another one that is gone as well.
         state.workers.iter_mut().flatten().for_each(|worker| worker.lane.shut());
-        let processes: Vec<(u32, Option<OwnedFd>)> =
-            state.workers.iter_mut().flatten().map(|worker| (worker.id, worker.process.take())).collect();
-        for (id, process) in processes {
+        let workers = state.workers.iter_mut().flatten();
+        let processes: Vec<(u32, u32, Option<OwnedFd>)> =
+            workers.map(|worker| (worker.id, worker.pid, worker.process.take())).collect();
+        for (id, pid, process) in processes {
             if let Some(process) = process {
                 // Its leader died with the keeper; this is for the rest of its group.
-                let _ = pidfd::send_signal(process.as_fd(), Signal::SIGKILL, Scope::Group);
+                pidfd::kill_group(process.as_fd(), pid);
                 let _ = pidfd::wait_for_end(process.as_fd(), Some(Duration::from_secs(1)));
             }
             self.ended(&mut state, id, Ending::Lost, Some("the keeper died".to_owned()));
@@ -133,7 +134,7 @@ impl Driver {
     pub(super) fn kill_keeper(&mut self) {
         self.end_by = None;
         if let Some(client) = &self.client {
-            let _ = pidfd::send_signal(client.keeper().process(), Signal::SIGKILL, Scope::Process);
+            let _ = pidfd::send_signal(client.keeper().process(), Signal::SIGKILL);
         }
     }
 

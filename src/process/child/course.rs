@@ -58,7 +58,7 @@ impl Child {
     fn lose(&mut self) {
         self.exit = Some(Exit::Lost);
         if let Some(process) = &self.process {
-            let _ = pidfd::send_signal(process.as_fd(), Signal::SIGKILL, pidfd::Scope::Group);
+            pidfd::kill_group(process.as_fd(), self.pid);
             let _ = pidfd::wait_for_end(process.as_fd(), Some(LONGEST_DEATH));
         }
     }

@@ -17,7 +17,7 @@ use crate::supervisor::specification::{Program, Readiness};
 use crate::supervisor::status::Death;
 use crate::sys::exec::Credentials;
 use crate::sys::exit::{ExitStatus, ResourceUsage};
-use crate::sys::pidfd::{self, Scope};
+use crate::sys::pidfd;
 use crate::sys::procfs;
 use crate::sys::signal::Signal;
 
@@ -262,10 +262,10 @@ impl Driver {
         let others = |unit: &UnitId| self.pools.is_alive(*unit) || self.functions.is_alive(*unit);
         let units: Vec<UnitId> = self.processes.keys().copied().filter(|unit| !others(unit)).collect();
         for unit in &units {
-            let process = self.processes.get_mut(unit).and_then(|process| process.process.take());
-            if let Some(process) = process {
+            let Some(process) = self.processes.get_mut(unit) else { continue };
+            if let Some((pid, process)) = process.pid.zip(process.process.take()) {
                 // Its leader died with the keeper; this is for the rest of its group.
-                let _ = pidfd::send_signal(process.as_fd(), Signal::SIGKILL, Scope::Group);
+                pidfd::kill_group(process.as_fd(), pid);
                 let _ = pidfd::wait_for_end(process.as_fd(), Some(Duration::from_secs(1)));
             }
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::keeper::programs::marks_of;
 use crate::supervisor::machine::UnitId;
-use crate::sys::pidfd::{self, Scope};
+use crate::sys::pidfd;
 use crate::sys::procfs;
 use crate::sys::signal::Signal;
 
@@ -63,8 +63,7 @@ fn bearer(entry: procfs::Entry, marks: &[String]) -> Option<(procfs::Entry, Stri
 /// Kills a process if it is still the one that bears the mark, and waits for its end.
 fn kill(pid: i32, mark: &String) -> bool {
     let Ok(process) = pidfd::open(nix::unistd::Pid::from_raw(pid)) else { return false };
-    let killed = marks_of(pid).contains(mark)
-        && pidfd::send_signal(process.as_fd(), Signal::SIGKILL, Scope::Process).is_ok();
+    let killed = marks_of(pid).contains(mark) && pidfd::send_signal(process.as_fd(), Signal::SIGKILL).is_ok();
     let _ = killed && pidfd::wait_for_end(process.as_fd(), Some(LONGEST_END)).unwrap_or(false);
     killed
 }
