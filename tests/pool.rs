@@ -55,6 +55,23 @@ fn empty_inputs_give_empty_results() {
 }
 
 #[watertight::test]
+fn more_workers_than_a_pool_may_have_are_an_error_that_says_so() {
+    let pool = Pool::new(1).unwrap();
+    for many in [4097, usize::MAX] {
+        let too_many = [
+            Pool::new(many).map(drop),
+            Pool::threads(many).map(drop),
+            Pool::builder().workers(1).spare_workers(many).start().map(drop),
+            pool.resize(many),
+        ];
+        for error in too_many.map(Result::unwrap_err) {
+            assert!(error.is_option() && error.to_string().contains("at most 4096"), "{error}");
+        }
+    }
+    assert_eq!(pool.apply(|| 1, ()).unwrap(), 1);
+}
+
+#[watertight::test]
 fn zero_of_anything_that_must_be_is_an_error_that_says_so() {
     let wrong = [
         Pool::builder().workers(0),

@@ -64,7 +64,7 @@ impl Default for PoolBuilder {
 }
 
 impl PoolBuilder {
-    /// How many workers; [`cpu_count`](crate::cpu_count) by default.
+    /// How many workers, from 1 to 4096; [`cpu_count`](crate::cpu_count) by default.
     pub fn workers(mut self, workers: usize) -> Self {
         self.options.workers = workers;
         self

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Kind};
 
 use super::machine::{self, Event};
+use super::options::check_count;
 use super::{Pool, callbacks};
 
 /// How long the end of a pool may take, when its keeper has to be killed too.
@@ -15,11 +16,12 @@ impl Pool {
     /// what they had not begun goes to others.
     ///
     /// # Errors
-    /// If it is zero, or the pool is closed.
+    /// If it is zero or more than 4096, or the pool is closed.
     pub fn resize(&self, workers: usize) -> Result<(), Error> {
         if workers == 0 {
             return Err(Kind::Option("a pool needs at least one worker".to_owned()).into());
         }
+        check_count("workers", workers)?;
         let mut state = self.core.lock();
         self.core.check_open(&state)?;
         state.run(Event::Resize { workers });

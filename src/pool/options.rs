@@ -24,6 +24,17 @@ pub enum Output {
     Null,
 }
 
+/// The most workers of a pool, and the most spares. Each costs this program some descriptors and a lane.
+pub(super) const MOST_WORKERS: usize = 4096;
+
+/// Whether a pool may have so many of these.
+pub(super) fn check_count(what: &str, count: usize) -> Result<(), Error> {
+    match count {
+        0..=MOST_WORKERS => Ok(()),
+        _ => Err(Kind::Option(format!("a pool has at most {MOST_WORKERS} {what}")).into()),
+    }
+}
+
 /// Everything that can be chosen.
 #[derive(Clone, Debug)]
 pub(super) struct Options {
@@ -87,6 +98,8 @@ impl Default for Options {
 impl Options {
     /// Whether they make sense together.
     pub(super) fn check(&self, executable: &Executable) -> Result<(), Error> {
+        check_count("workers", self.workers)?;
+        check_count("spare workers", self.spares)?;
         let zero = [
             (self.workers == 0, "a pool needs at least one worker"),
             (self.chunk == Some(0), "a chunk holds at least one task"),
