@@ -1,8 +1,8 @@
 //! What a host says to a worker while it works: one enum over ipc-channel.
 //!
 //! Only the host sends and only the worker receives, because a receiver of ipc-channel trusts its sender's
-//! bytes. Every command fits in one packet, and there are never more than a few on the way, so a send does
-//! not block.
+//! bytes. Every command fits in one packet, and a worker gets fewer in its life than the channel holds, so a send
+//! does not block, whether or not anybody reads.
 
 use serde::{Deserialize, Serialize};
 

@@ -6,6 +6,10 @@ use super::timers::after;
 use super::worker::{Condemned, Phase};
 use super::{Action, BatchKey, Front, JobKey, Machine, Slot, Span, Verdict, Wanted};
 
+/// So often a worker is asked to stop a task; then another one takes its place. Nothing says whether it reads what it
+/// is asked, but for itself, and a channel that nobody reads is full some time, when whoever writes to it waits.
+const MOST_ASKED: u32 = 64;
+
 impl Machine {
     /// No more than this is wanted of a submission.
     pub(super) fn call_off(&mut self, job: JobKey, wanted: Wanted, now: Instant, actions: &mut Vec<Action>) {
@@ -107,8 +111,16 @@ impl Machine {
         }
         let kill_at = after(now, self.config.grace);
         worker.condemned = Some(Condemned { verdict, kill_at: Some(kill_at) });
+        worker.asked += 1;
+        let (asked, phase) = (worker.asked, worker.phase);
         self.wake_by(kill_at);
-        actions.push(Action::AskToStop { slot });
+        // Who has more of them in its lane than that is killed in time.
+        if asked <= MOST_ASKED {
+            actions.push(Action::AskToStop { slot });
+        }
+        if asked == MOST_ASKED && phase == Phase::Working {
+            self.retire(slot, now, actions);
+        }
     }
 
     /// A worker did what no worker does.

@@ -43,6 +43,8 @@ pub(super) struct Worker {
     pub(super) bytes: usize,
     /// Tasks given to this process so far.
     pub(super) given: u64,
+    /// How often this process was asked to stop a task.
+    pub(super) asked: u32,
     /// Whether this process has settled anything.
     pub(super) proven: bool,
     /// When it last made progress, or was given a first task: no running item began earlier.
@@ -100,6 +102,7 @@ impl Worker {
             in_flight: 0,
             bytes: 0,
             given: 0,
+            asked: 0,
             proven: false,
             since: now,
             started: now,
@@ -127,6 +130,7 @@ impl Worker {
         debug_assert!(self.spans.is_empty() && self.in_flight == 0);
         self.phase = phase;
         self.given = 0;
+        self.asked = 0;
         self.bytes = 0;
         self.proven = false;
         self.since = now;

@@ -195,3 +195,30 @@ fn what_was_cancelled_is_not_only_withdrawn_afterwards() {
     bench.took_back(0, 0);
     assert!(has(&bench.settled(0, 1), |action| *action == Action::AskToStop { slot: 0 }));
 }
+
+#[test]
+fn a_worker_that_was_asked_to_stop_very_often_makes_room_for_another() {
+    let mut bench = Bench::new(config(1));
+    let mut asked = 0;
+    for job in 1.. {
+        bench.submit(batch(job, 1));
+        assert_eq!(bench.tell(Event::Cancel { job }), [Action::TakeBack { slot: 0 }]);
+        let actions = bench.took_back(0, 0);
+        assert_eq!(actions[0], Action::AskToStop { slot: 0 });
+        asked += 1;
+        let ended = bench.failed(0);
+        assert_eq!(ended[..2], [cancelled(job), Action::Free { key: job }]);
+        if actions.contains(&Action::Retire { slot: 0 }) {
+            break;
+        }
+    }
+    assert_eq!(asked, 64);
+    bench.submit(batch(100, 1));
+    assert_eq!(bench.loads(), [0], "it takes nothing more");
+    assert!(has(&bench.died(0, false, true), |action| *action == Action::Start { slot: 0 }));
+    assert_eq!(bench.loads(), [1]);
+    bench.settled(0, 1);
+    bench.submit(batch(101, 1));
+    bench.tell(Event::Cancel { job: 101 });
+    assert_eq!(bench.took_back(0, 0), [Action::AskToStop { slot: 0 }], "its successor is asked anew");
+}
