@@ -191,3 +191,16 @@ fn what_isolated_code_starts_ends_with_it() {
     let pid = isolate(leave).run().into_result().unwrap();
     assert!(!common::runs(pid));
 }
+
+#[watertight::test]
+fn a_time_out_ends_isolated_code_that_has_stopped_the_keeper() {
+    let stop_keeper = || {
+        nix::sys::signal::kill(nix::unistd::getppid(), nix::sys::signal::SIGSTOP).unwrap();
+        loop {
+            std::thread::park();
+        }
+    };
+    let outcome = isolate(stop_keeper).timeout(Duration::from_millis(500)).run::<()>();
+    assert!(outcome.is_timeout(), "{outcome:?}");
+    assert!(isolate(|| ()).run().is_ok(), "there is another keeper");
+}

@@ -99,6 +99,21 @@ fn a_stopped_worker_is_ended_by_the_time_out() {
     assert_eq!(pool.apply(|x: i32| x, (1,)).unwrap(), 1);
 }
 
+fn send(pid: u32, signal: nix::sys::signal::Signal) {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), signal).unwrap();
+}
+
+#[watertight::test]
+fn a_time_out_ends_a_task_although_the_keeper_is_stopped() {
+    let pool = Pool::builder().workers(1).timeout(MOMENT).grace(Duration::from_millis(1)).start().unwrap();
+    let worker = pool.apply(std::process::id, ()).unwrap();
+    let keeper = pool.apply(std::os::unix::process::parent_id, ()).unwrap();
+    send(keeper, nix::sys::signal::SIGSTOP);
+    assert!(pool.apply(hang_on_3, (3,)).unwrap_err().is_timeout());
+    assert!(!common::runs(worker) && !common::runs(keeper));
+    assert_eq!(pool.apply(hang_on_3, (4,)).unwrap(), 4, "there is another keeper");
+}
+
 #[watertight::test]
 fn a_task_is_tried_as_often_as_it_may_be() {
     let folder = tempfile::tempdir().unwrap();

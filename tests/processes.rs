@@ -363,3 +363,30 @@ fn what_a_process_wrote_is_there_if_it_was_captured() {
     let silent = Process::spawn(|| (), ()).unwrap();
     assert_eq!((silent.stdout(), silent.stderr()), (None, None));
 }
+
+/// The keeper of this process goes on later, or is killed.
+fn stop_keeper() -> u32 {
+    let keeper = Process::spawn(std::os::unix::process::parent_id, ()).unwrap().join().unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(keeper as i32), nix::sys::signal::SIGSTOP).unwrap();
+    keeper
+}
+
+#[watertight::test]
+fn the_exit_status_of_a_dead_process_is_not_waited_for_if_the_keeper_is_stopped() {
+    let process = Process::spawn(hang, ()).unwrap();
+    let keeper = stop_keeper();
+    process.kill().unwrap();
+    until(|| !process.is_alive());
+    assert_eq!(process.exit_status(), None);
+    assert!(!runs(keeper));
+    assert!(process.join().is_err());
+}
+
+#[watertight::test]
+fn a_daemon_is_killed_although_the_keeper_is_stopped() {
+    let process = Process::builder().daemon(true).spawn(hang, ()).unwrap();
+    let (pid, keeper) = (process.pid(), stop_keeper());
+    drop(process);
+    assert!(!runs(pid) && !runs(keeper));
+    assert_eq!(Process::spawn(add, (1, 2)).unwrap().join().unwrap(), 3);
+}

@@ -107,7 +107,7 @@ fn watch<R: Transfer>(mut child: Child, timeout: Option<Duration>) -> Isolated<R
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     if !child.wait(deadline) {
         child.kill(timeout.map(|limit| TaskErrorKind::TimedOut { limit }));
-        child.wait(None);
+        child.wait_for_death();
     }
     let result = child.outcome().and_then(|(line, parts)| {
         codec::decode_result(&line, parts).map_err(|error| {

@@ -178,6 +178,7 @@ impl<R> Drop for Process<R> {
         let mut child = self.handle.0.lock();
         if self.handle.0.daemon || std::thread::panicking() {
             child.kill(None);
+            return child.wait_for_death();
         }
         child.wait(None);
     }
@@ -217,7 +218,7 @@ impl ProcessHandle {
         }
         // The keeper is about to tell.
         let mut child = self.0.lock();
-        child.wait(None);
+        child.wait_for_notice();
         child.exit_status().flatten()
     }
 

@@ -13,6 +13,7 @@ use crate::keeper::client::Client;
 use crate::link::command::Command;
 use crate::link::request::{Incoming, Notice};
 use crate::pool::core::{CLIENT, KEEPER};
+use crate::pool::machine::Slot;
 use crate::pool::state::{Ending, State};
 use crate::sys::pidfd;
 use crate::sys::signal::Signal;
@@ -134,7 +135,19 @@ impl Driver {
     pub(super) fn kill_keeper(&mut self) {
         self.end_by = None;
         if let Some(client) = &self.client {
+            tracing::warn!(pid = client.keeper().pid(), "keeper does not answer and is killed");
             let _ = pidfd::send_signal(client.keeper().process(), Signal::SIGKILL);
+        }
+    }
+
+    /// A keeper that does not tell of an end is stopped, if there is one to tell of, or has never started the worker.
+    pub(super) fn blame_keeper(&mut self, state: &State, slot: Slot) {
+        let Some(worker) = state.workers.get(slot).and_then(Option::as_ref) else { return };
+        let hangs = worker.process.as_ref().is_some_and(|process| {
+            !pidfd::wait_for_end(process.as_fd(), Some(Duration::ZERO)).unwrap_or(false)
+        });
+        if worker.commands.thread().is_none() && !hangs {
+            self.kill_keeper();
         }
     }
 
@@ -172,5 +185,14 @@ impl Driver {
             flags.set(EpollFlags::EPOLLOUT, client.is_waiting_for_room());
             let _ = self.core.events.modify(client.socket(), &mut EpollEvent::new(flags, CLIENT));
         }
+    }
+}
+
+/// Kills a worker, and its group where the kernel can do so by a descriptor.
+pub(super) fn kill_itself(state: &State, slot: Slot) {
+    let Some(worker) = state.workers.get(slot).and_then(Option::as_ref) else { return };
+    if let Some(process) = &worker.process {
+        pidfd::kill_group(process.as_fd(), worker.pid);
+        let _ = pidfd::send_signal(process.as_fd(), Signal::SIGKILL);
     }
 }

@@ -28,6 +28,7 @@ use super::machine::{Event, Stage};
 use super::options::{Options, Output};
 use super::relay::Relay;
 use super::state::{Duty, State};
+use keeper::kill_itself;
 use start::say;
 
 /// How long a keeper may take to end killed workers before it is killed itself.
@@ -203,6 +204,8 @@ impl Driver {
             match duty {
                 Duty::Start { slot } => state = self.start(core, state, slot),
                 Duty::Kill { slot } => self.kill(&mut state, slot),
+                Duty::KillItself { slot } => kill_itself(&state, slot),
+                Duty::BlameKeeper { slot } => self.blame_keeper(&state, slot),
                 Duty::AskToStop { slot, number } => say(&mut state, slot, Command::Cancel { number }),
                 Duty::Retire { slot } => say(&mut state, slot, Command::Retire),
             }

@@ -122,15 +122,4 @@ impl Machine {
             self.retire(slot, now, actions);
         }
     }
-
-    /// A worker did what no worker does.
-    pub(super) fn doom(&mut self, slot: Slot, actions: &mut Vec<Action>) {
-        let worker = &mut self.workers[slot];
-        if worker.has_process()
-            && !std::mem::replace(&mut worker.doomed, true)
-            && worker.phase != Phase::Ending
-        {
-            actions.push(Action::Kill { slot });
-        }
-    }
 }

@@ -100,7 +100,7 @@ impl Machine {
         if self.stage == Stage::Terminating || self.broken.is_some() || slot >= self.places() {
             self.workers[slot].give_up_place();
         } else if self.workers.iter().take(self.places()).all(hopeless) {
-            self.break_down(reason, actions);
+            self.break_down(reason, now, actions);
         } else {
             // With others at work the pool goes on with fewer, and tries again more and more seldom.
             self.start_later(slot, delay, now);
@@ -109,15 +109,16 @@ impl Machine {
     }
 
     /// Workers do not start: everything that waits ends with the reason, and so does what is submitted later.
-    fn break_down(&mut self, reason: Arc<str>, actions: &mut Vec<Action>) {
+    fn break_down(&mut self, reason: Arc<str>, now: Instant, actions: &mut Vec<Action>) {
         self.broken = Some(Arc::clone(&reason));
         let delayed = std::mem::take(&mut self.delayed).into_iter().map(|(_, span)| span);
         let mut spans: Vec<Span> = std::mem::take(&mut self.queue).into_iter().chain(delayed).collect();
-        for (slot, worker) in self.workers.iter_mut().enumerate() {
+        for slot in 0..self.workers.len() {
+            let worker = &mut self.workers[slot];
             spans.extend(worker.clear());
             if worker.has_process() {
                 worker.phase = Phase::Ending;
-                actions.push(Action::Kill { slot });
+                self.kill(slot, now, actions);
             } else {
                 worker.phase = Phase::Vacant;
             }

@@ -44,7 +44,7 @@ pub(in crate::pool) enum Event {
     TooLate {
         slot: Slot,
     },
-    /// A worker must be killed: it did what no worker does.
+    /// A worker must be killed: it did what no worker does, or its initializer failed.
     Doomed {
         slot: Slot,
     },
@@ -113,6 +113,14 @@ pub(in crate::pool) enum Action {
     },
     /// Kill the worker's group.
     Kill {
+        slot: Slot,
+    },
+    /// Kill the worker without the keeper, which has not told of its end.
+    KillItself {
+        slot: Slot,
+    },
+    /// The keeper still has not told of the end of a worker that was killed.
+    BlameKeeper {
         slot: Slot,
     },
     /// Let the worker exit when its lane is empty.

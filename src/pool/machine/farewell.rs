@@ -29,7 +29,7 @@ impl Machine {
         self.finish_if_done(now, actions);
     }
 
-    pub(super) fn terminate(&mut self, actions: &mut Vec<Action>) {
+    pub(super) fn terminate(&mut self, now: Instant, actions: &mut Vec<Action>) {
         self.stage = Stage::Terminating;
         let delayed = std::mem::take(&mut self.delayed).into_iter().map(|(_, span)| span);
         let spans: Vec<Span> = std::mem::take(&mut self.queue).into_iter().chain(delayed).collect();
@@ -43,7 +43,7 @@ impl Machine {
             }
             if self.workers[slot].has_process() {
                 self.workers[slot].phase = Phase::Ending;
-                actions.push(Action::Kill { slot });
+                self.kill(slot, now, actions);
             } else {
                 self.workers[slot].phase = Phase::Vacant;
             }
@@ -91,7 +91,7 @@ impl Machine {
         if worker.phase == Phase::Leaving && worker.exit_by.is_some_and(|at| at <= now) {
             worker.exit_by = None;
             worker.phase = Phase::Ending;
-            actions.push(Action::Kill { slot });
+            self.kill(slot, now, actions);
         }
     }
 }

@@ -13,6 +13,7 @@ mod dispatch;
 mod ends;
 mod event;
 mod farewell;
+mod kill;
 mod results;
 mod span;
 mod suspects;
@@ -126,7 +127,7 @@ impl Machine {
                 self.died(slot, running, ready, reason, now, actions)
             }
             Event::TooLate { slot } => self.workers[slot].condemned = None,
-            Event::Doomed { slot } => self.doom(slot, actions),
+            Event::Doomed { slot } => self.doom(slot, now, actions),
             Event::Ended { slot } => self.workers[slot].doomed = true,
             Event::Withdraw { job } => self.call_off(job, Wanted::Begun, now, actions),
             Event::Cancel { job } => self.call_off(job, Wanted::Nothing, now, actions),
@@ -136,7 +137,7 @@ impl Machine {
                 self.fill(now, actions);
             }
             Event::Close => self.close(now, actions),
-            Event::Terminate => self.terminate(actions),
+            Event::Terminate => self.terminate(now, actions),
             Event::Tick => self.tick(now, actions),
         }
     }

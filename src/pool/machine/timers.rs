@@ -31,7 +31,8 @@ impl Machine {
             };
             let kill = worker.condemned.as_ref().and_then(|condemned| condemned.kill_at);
             let timeout = if worker.condemned.is_none() { self.timeout_at(slot) } else { None };
-            [delayed, kill, timeout, worker.exit_by].into_iter().flatten().min()
+            let ended_by = worker.ended_by.map(|(at, _)| at);
+            [delayed, kill, timeout, worker.exit_by, ended_by].into_iter().flatten().min()
         });
         let delayed = self.delayed.iter().map(|(at, _)| *at);
         workers.chain(delayed).chain(self.rebalance_at).min()
@@ -74,6 +75,7 @@ impl Machine {
             self.choose_spares();
         }
         self.force_exit(slot, now, actions);
+        self.pursue(slot, now, actions);
         if self.workers[slot].condemned.is_none() && self.timeout_at(slot).is_some_and(|at| at <= now) {
             let worker = &mut self.workers[slot];
             worker.overdue = worker.spans.front().map(|front| (front.key, front.items.start));
@@ -84,7 +86,7 @@ impl Machine {
         {
             condemned.kill_at = None;
             self.workers[slot].phase = Phase::Ending;
-            actions.push(Action::Kill { slot });
+            self.kill(slot, now, actions);
         }
     }
 
@@ -139,7 +141,7 @@ impl Machine {
             if let Some(limit) = limit.filter(|_| !travels && front != Front::Starting) {
                 self.suspect(item, Suspicion::Strong, Verdict::TimedOut(limit), actions);
             }
-            return self.doom(slot, actions);
+            return self.doom(slot, now, actions);
         }
         if let Some(limit) = limit.filter(|_| travels) {
             worker.since = now;

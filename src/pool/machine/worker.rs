@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::kill::Recourse;
 use super::timers::after;
 use super::{BatchKey, Span, Verdict};
 
@@ -58,6 +59,8 @@ pub(super) struct Worker {
     pub(super) condemned: Option<Condemned>,
     /// When it is killed if it has not exited, as it was told and has nothing left to do.
     pub(super) exit_by: Option<Instant>,
+    /// When the end of its process is told at the latest, since it is killed, and what is done if not.
+    pub(super) ended_by: Option<(Instant, Recourse)>,
     /// It broke the protocol, or its process is gone: what it has is all that it gets.
     pub(super) doomed: bool,
     /// The next process here stands in the place of one that ended.
@@ -110,6 +113,7 @@ impl Worker {
             allowed: 1,
             condemned: None,
             exit_by: None,
+            ended_by: None,
             doomed: false,
             succeeds: false,
             replaces: false,
@@ -137,6 +141,7 @@ impl Worker {
         self.started = now;
         self.condemned = None;
         self.exit_by = None;
+        self.ended_by = None;
         self.doomed = false;
         self.overdue = None;
         self.extended = false;
@@ -221,6 +226,7 @@ impl Worker {
         self.bytes = 0;
         self.condemned = None;
         self.exit_by = None;
+        self.ended_by = None;
         self.taking_back = false;
         std::mem::take(&mut self.spans)
     }

@@ -13,6 +13,12 @@ pub(in crate::pool) enum Duty {
     Kill {
         slot: Slot,
     },
+    KillItself {
+        slot: Slot,
+    },
+    BlameKeeper {
+        slot: Slot,
+    },
     /// Ask the task with this number to stop, and no other that has begun meanwhile.
     AskToStop {
         slot: Slot,

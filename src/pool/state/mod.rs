@@ -200,6 +200,8 @@ impl State {
             Action::AskToStop { slot } => self.ask_to_stop(slot),
             Action::Start { slot } => self.defer(Duty::Start { slot }),
             Action::Kill { slot } => self.defer(Duty::Kill { slot }),
+            Action::KillItself { slot } => self.defer(Duty::KillItself { slot }),
+            Action::BlameKeeper { slot } => self.defer(Duty::BlameKeeper { slot }),
             Action::Retire { slot } => self.defer(Duty::Retire { slot }),
         }
     }

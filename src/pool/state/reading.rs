@@ -19,8 +19,8 @@ use crate::sync::counters::Count;
 use crate::task::error::{Absent, TaskErrorKind};
 use crate::task::passengers;
 
+use super::State;
 use super::telling::Told;
-use super::{Duty, State};
 
 impl State {
     /// Reads what has come up the lane of a worker.
@@ -78,7 +78,7 @@ impl State {
                     if let Some(worker) = self.workers[slot].as_mut() {
                         worker.initializer = Initializer::Failed(kind);
                     }
-                    self.deferred.push_back(Duty::Kill { slot });
+                    self.run(Event::Doomed { slot });
                 }
             }
         }

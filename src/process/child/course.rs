@@ -1,6 +1,6 @@
 //! What becomes of a child: its news, its end, and what it leaves.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,9 @@ use crate::task::error::{Absent, TaskContext, TaskError, TaskErrorKind};
 use crate::task::passengers;
 
 use super::{Answer, Child, Exit, ID};
+
+/// The end of a process is told so soon by a keeper that is not stopped.
+const LONGEST_END: Duration = Duration::from_secs(5);
 
 /// How long a process that is being killed may take to end.
 const LONGEST_DEATH: Duration = Duration::from_secs(1);
@@ -127,6 +130,34 @@ impl Child {
             }
             let _ = self.client.signal(ID, Signal::SIGKILL, true);
         }
+    }
+
+    /// Waits for the end of a process that was killed. A keeper that is stopped neither kills nor tells.
+    pub(crate) fn wait_for_death(&mut self) {
+        if self.wait(Instant::now().checked_add(LONGEST_END)) {
+            return;
+        }
+        if let Some(process) = &self.process {
+            pidfd::kill_group(process.as_fd(), self.pid);
+            let _ = pidfd::send_signal(process.as_fd(), Signal::SIGKILL);
+        }
+        self.wait_for_notice();
+    }
+
+    /// Waits for what the keeper tells of a process that has ended, or is about to. A keeper that does not is stopped:
+    /// it is killed, and nobody knows then.
+    pub(crate) fn wait_for_notice(&mut self) {
+        if self.wait(Instant::now().checked_add(LONGEST_END)) {
+            return;
+        }
+        let is_gone =
+            |process: &OwnedFd| pidfd::wait_for_end(process.as_fd(), Some(Duration::ZERO)).unwrap_or(true);
+        if self.process.as_ref().is_none_or(is_gone) {
+            let keeper = self.client.keeper();
+            tracing::warn!(pid = keeper.pid(), "keeper does not answer and is killed");
+            let _ = pidfd::send_signal(keeper.process(), Signal::SIGKILL);
+        }
+        self.wait(None);
     }
 
     /// The value's bytes, or why there is none. The process has ended.

@@ -84,8 +84,8 @@ fn a_worker_that_does_not_exit_is_killed() {
     bench.later(SECOND).settled(0, 1);
     assert_eq!(bench.machine.take_earliest(), Some(bench.now + 5 * SECOND));
     assert_eq!(bench.tick(), [Action::Kill { slot: 0 }]);
-    assert_eq!(bench.machine.wake_at(), None);
     assert_eq!(bench.died(0, false, true), []);
+    assert_eq!(bench.machine.wake_at(), None);
     assert!(bench.machine.is_finished());
 }
 

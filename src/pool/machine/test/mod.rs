@@ -11,6 +11,7 @@ mod choices;
 mod deaths;
 mod dispatching;
 mod farewells;
+mod killing;
 mod reference;
 mod sequences;
 mod table;

@@ -51,7 +51,8 @@ fn step(world: &mut World, choices: &mut Choices) {
         }
         21 => world.resize(1 + choices.below(4)),
         22..25 => world.later(choices.one_of(&[MILLISECOND / 10, 2 * MILLISECOND, 300 * MILLISECOND])),
-        25..29 => world.until_alarm(),
+        25..28 => world.until_alarm(),
+        28 if choices.below(16) == 15 => world.keeper_is_stopped = true,
         29 if choices.below(16) == 15 => world.run_event(Event::Close),
         30 if choices.below(64) == 63 => world.terminate(),
         _ => act(world, choices),

@@ -93,6 +93,13 @@ const STATES: &[Step] = &[
         world.until_alarm();
         act_all(world);
     }),
+    ("a worker should be killed and the keeper is stopped", |world| {
+        time_out(world);
+        world.keeper_is_stopped = true;
+        world.rest();
+        world.until_alarm();
+        act_all(world);
+    }),
     ("a running task was cancelled", |world| {
         run(world);
         world.call_off(1, Unwanted::Cancelled);

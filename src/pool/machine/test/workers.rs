@@ -128,8 +128,8 @@ impl World {
 
     /// The initializer of a worker fails, for which the driver kills it.
     pub(super) fn refuse(&mut self, slot: Slot) {
-        if let Some(process) = self.process(slot).filter(|process| process.initializing) {
-            process.killed = true;
+        if self.process(slot).is_some_and(|process| process.initializing) {
+            self.run_event(Event::Doomed { slot });
         }
     }
 

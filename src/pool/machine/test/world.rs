@@ -14,6 +14,8 @@ pub(super) struct World {
     pub(super) now: Instant,
     pub(super) processes: Vec<Option<Process>>,
     pub(super) starts: Starts,
+    /// Kills are not carried out.
+    pub(super) keeper_is_stopped: bool,
     pub(super) deferred: VecDeque<Action>,
     /// When the driver will tick, as it knows.
     pub(super) alarm: Option<Instant>,
@@ -36,6 +38,7 @@ impl World {
             now,
             processes: Vec::new(),
             starts: Starts::Work,
+            keeper_is_stopped: false,
             deferred: first.into(),
             alarm: None,
             batches: BTreeMap::new(),
@@ -162,7 +165,11 @@ impl World {
                 None
             }
             Action::Break { .. } => None,
-            Action::Start { .. } | Action::Kill { .. } | Action::Retire { .. } => {
+            Action::Start { .. }
+            | Action::Kill { .. }
+            | Action::KillItself { .. }
+            | Action::BlameKeeper { .. }
+            | Action::Retire { .. } => {
                 self.deferred.push_back(action);
                 None
             }
@@ -183,9 +190,16 @@ impl World {
         match action {
             Action::Start { slot } => self.start(slot),
             Action::Kill { slot } => {
-                if let Some(process) = self.process(slot) {
+                let keeper_is_stopped = self.keeper_is_stopped;
+                if let Some(process) = self.process(slot).filter(|_| !keeper_is_stopped) {
                     process.killed = true;
                 }
+            }
+            // Nobody tells of it.
+            Action::KillItself { .. } => {}
+            Action::BlameKeeper { .. } => {
+                self.keeper_is_stopped = false;
+                (0..self.processes.len()).for_each(|slot| self.end(slot));
             }
             Action::Retire { slot } => {
                 if let Some(process) = self.process(slot) {
