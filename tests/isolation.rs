@@ -195,6 +195,9 @@ fn what_isolated_code_starts_ends_with_it() {
 #[watertight::test]
 fn a_time_out_ends_isolated_code_that_has_stopped_the_keeper() {
     let stop_keeper = || {
+        // Who sleeps has told of the start.
+        let keeper = nix::unistd::getppid().to_string();
+        common::until(|| common::status(&keeper, "State").starts_with('S'));
         nix::sys::signal::kill(nix::unistd::getppid(), nix::sys::signal::SIGSTOP).unwrap();
         loop {
             std::thread::park();

@@ -422,3 +422,24 @@ fn a_worker_that_hangs_in_its_exit_does_not_hang_the_pool() {
     pool.join().unwrap();
     assert_eq!(pool.stats().crashed, 0, "it was told to go");
 }
+
+/// The first worker stops itself, the second one does not.
+#[expect(unsafe_code, reason = "a process is stopped by a signal")]
+fn stop_once(path: PathBuf) {
+    if std::fs::File::create_new(path).is_ok() {
+        // SAFETY: the call takes a number.
+        unsafe { libc::raise(libc::SIGSTOP) };
+    }
+}
+
+#[watertight::test]
+fn a_stopped_initializer_is_ended_by_its_time_out_or_by_the_end_of_the_pool() {
+    let folder = tempfile::tempdir().unwrap();
+    let once = |name: &str| Pool::builder().workers(1).initializer(stop_once, (folder.path().join(name),));
+    let pool = once("first").initializer_timeout(Duration::from_secs(2)).start().unwrap();
+    assert_eq!(pool.apply(|x: i32| x, (1,)).unwrap(), 1);
+    let pool = once("second").start().unwrap();
+    until(|| folder.path().join("second").exists());
+    pool.close();
+    pool.join().unwrap();
+}

@@ -97,7 +97,8 @@ impl PoolBuilder {
 
     /// Runs in each worker before its first task, with these arguments, a tuple. What it returns is there
     /// for the tasks as [`worker::state`](crate::worker::state). An initializer that panics, exits or
-    /// crashes makes the pool fail after a few tries.
+    /// crashes makes the pool fail after a few tries, and so does one that takes longer than
+    /// [`initializer_timeout`](PoolBuilder::initializer_timeout).
     pub fn initializer<F, A>(mut self, function: F, arguments: A) -> Self
     where
         F: Task<A>,
@@ -105,6 +106,14 @@ impl PoolBuilder {
         F::Output: Send + Sync + 'static,
     {
         self.initializer = Some(FirstJob::encode_initializer(function, arguments));
+        self
+    }
+
+    /// How long a worker may take from its start to the end of its initializer; if it takes longer, it is killed,
+    /// and tried again like one that crashed. Without this option, that is as long as a task may run, but at least ten
+    /// seconds; where tasks have no [`timeout`](PoolBuilder::timeout) either, there is no limit.
+    pub fn initializer_timeout(mut self, timeout: Duration) -> Self {
+        self.options.initializer_timeout = Some(timeout);
         self
     }
 
@@ -123,6 +132,9 @@ impl PoolBuilder {
 
     /// How long a task may run. When the time is over, [`task::cancelled`](crate::task::cancelled) becomes
     /// true for it; after the grace time its worker is killed. No limit by default.
+    ///
+    /// Tasks also wait for workers that are not ready yet, and so a limit for tasks is one for
+    /// [initializers](PoolBuilder::initializer_timeout) too, of at least ten seconds.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options.timeout = Some(timeout);
         self
@@ -130,7 +142,8 @@ impl PoolBuilder {
 
     /// How long a task that timed out or was cancelled may take to stop by itself; 200 ms by default.
     ///
-    /// A worker that is not needed any more has as long to exit, but at least five seconds.
+    /// A worker that is not needed any more has as long to exit, but at least five seconds, also if its initializer
+    /// still runs.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.options.grace = grace;
         self
@@ -283,6 +296,8 @@ impl PoolBuilder {
             grace: options.grace,
             backoff: options.backoff,
             initializer: initializer.is_some(),
+            initializer_timeout: options.initializer_timeout,
+            timeout: options.timeout,
             bytes_ahead: BYTES_AHEAD,
             chunk: options.chunk,
         };

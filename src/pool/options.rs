@@ -44,6 +44,7 @@ pub(super) struct Options {
     pub(super) chunk: Option<u32>,
     pub(super) max_tasks_per_worker: Option<u64>,
     pub(super) timeout: Option<Duration>,
+    pub(super) initializer_timeout: Option<Duration>,
     pub(super) grace: Duration,
     pub(super) attempts: u32,
     pub(super) backoff: Duration,
@@ -74,6 +75,7 @@ impl Default for Options {
             chunk: None,
             max_tasks_per_worker: None,
             timeout: None,
+            initializer_timeout: None,
             grace: Duration::from_millis(200),
             attempts: 1,
             backoff: Duration::from_millis(10),
@@ -118,12 +120,13 @@ impl Options {
     }
 
     /// What only processes have, and whether it is wanted.
-    fn processes_only(&self, executable: &Executable) -> [(bool, &'static str); 8] {
+    fn processes_only(&self, executable: &Executable) -> [(bool, &'static str); 9] {
         let surroundings = self.clear_environment || !self.environment.is_empty();
         let output = self.stdout != Output::Inherit || self.stderr != Output::Inherit;
         [
             (*executable != Executable::Own, "another executable"),
             (self.timeout.is_some(), "a time-out: nobody can kill a thread"),
+            (self.initializer_timeout.is_some(), "a time-out: nobody can kill a thread"),
             (self.limits.memory.is_some(), "a memory limit: its workers share this program's memory"),
             (self.limits.cpu_time.is_some(), "a limit of processor time: nobody can kill a thread"),
             (surroundings, "an environment of its own"),

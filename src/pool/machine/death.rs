@@ -54,6 +54,7 @@ impl Machine {
             unbegun => self.workers[slot].doubtful |= unbegun.is_some(),
         }
         if (!ready || phase == Phase::Initializing) && !told_to_end {
+            let reason = self.why_not_ready(slot).unwrap_or(reason);
             self.failed_start(slot, reason, now, actions);
         } else {
             let short = now - self.workers[slot].started < SHORT_LIFE;
@@ -106,6 +107,13 @@ impl Machine {
             self.start_later(slot, delay, now);
         }
         self.choose_spares();
+    }
+
+    /// Of a worker that was killed because it was not ready.
+    fn why_not_ready(&self, slot: Slot) -> Option<Arc<str>> {
+        let limit = self.longest_start().filter(|_| self.workers[slot].late)?;
+        let what = if self.config.initializer { "initialized" } else { "ready" };
+        Some(format!("a worker was not {what} after {limit:?}").into())
     }
 
     /// Workers do not start: everything that waits ends with the reason, and so does what is submitted later.

@@ -75,6 +75,9 @@ impl Machine {
         self.workers[slot].replaces = succeeds;
         self.restarted += u64::from(succeeds);
         self.workers[slot].start(phase, now);
+        if let Some(at) = self.ready_by(slot) {
+            self.wake_by(at);
+        }
         actions.push(Action::Start { slot });
     }
 

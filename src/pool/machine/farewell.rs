@@ -66,13 +66,9 @@ impl Machine {
     }
 
     pub(super) fn retire(&mut self, slot: Slot, now: Instant, actions: &mut Vec<Action>) {
-        let worker = &mut self.workers[slot];
-        let idle = worker.phase == Phase::Working;
-        worker.phase = Phase::Leaving;
+        self.workers[slot].phase = Phase::Leaving;
         actions.push(Action::Retire { slot });
-        if idle {
-            self.expect_exit(slot, now);
-        }
+        self.expect_exit(slot, now);
     }
 
     /// A worker that was told to exit has nothing left to do, so it has no reason to stay.

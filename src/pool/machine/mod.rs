@@ -46,6 +46,10 @@ pub(super) struct Config {
     pub(super) backoff: Duration,
     /// Whether each worker starts with an initializer.
     pub(super) initializer: bool,
+    /// How long the initializer may take, if the caller chose.
+    pub(super) initializer_timeout: Option<Duration>,
+    /// Of its tasks.
+    pub(super) timeout: Option<Duration>,
     /// Bytes that a worker is given ahead.
     pub(super) bytes_ahead: usize,
     /// Tasks a frame, if the caller chose.

@@ -72,6 +72,8 @@ impl Machine {
             worker.since = now;
             self.fill(now, actions);
         }
+        // It exits only now.
+        self.workers[slot].exit_by = None;
         self.expect_exit(slot, now);
         self.finish_if_done(now, actions);
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::suspects::Suspicion;
 use super::worker::Phase;
-use super::{Action, BatchKey, Front, Machine, Slot, Verdict};
+use super::{Action, BatchKey, Config, Front, Machine, Slot, Verdict};
 
 /// Longer than that is for ever, and nothing that a clock could show.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -31,8 +31,9 @@ impl Machine {
             };
             let kill = worker.condemned.as_ref().and_then(|condemned| condemned.kill_at);
             let timeout = if worker.condemned.is_none() { self.timeout_at(slot) } else { None };
+            let ready_by = self.ready_by(slot);
             let ended_by = worker.ended_by.map(|(at, _)| at);
-            [delayed, kill, timeout, worker.exit_by, ended_by].into_iter().flatten().min()
+            [delayed, kill, timeout, worker.exit_by, ready_by, ended_by].into_iter().flatten().min()
         });
         let delayed = self.delayed.iter().map(|(at, _)| *at);
         workers.chain(delayed).chain(self.rebalance_at).min()
@@ -56,6 +57,22 @@ impl Machine {
         Some(after(worker.since, timeout))
     }
 
+    /// How long a worker may take until its initializer is through, or until it answers if it has none.
+    pub(super) fn longest_start(&self) -> Option<Duration> {
+        let Config { initializer, initializer_timeout, timeout, .. } = self.config;
+        match initializer {
+            true => initializer_timeout.or(timeout.map(|timeout| timeout.max(LONGEST_PREPARATION))),
+            false => timeout.map(|_| LONGEST_PREPARATION),
+        }
+    }
+
+    /// When a worker that takes no tasks yet does so at the latest.
+    pub(super) fn ready_by(&self, slot: Slot) -> Option<Instant> {
+        let worker = &self.workers[slot];
+        let waits = worker.phase == Phase::Initializing && !worker.doomed;
+        Some(after(worker.started, self.longest_start().filter(|_| waits)?))
+    }
+
     pub(super) fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
         for slot in 0..self.workers.len() {
             self.tick_worker(slot, now, actions);
@@ -76,6 +93,10 @@ impl Machine {
         }
         self.force_exit(slot, now, actions);
         self.pursue(slot, now, actions);
+        if self.ready_by(slot).is_some_and(|at| at <= now) {
+            self.workers[slot].late = true;
+            self.doom(slot, now, actions);
+        }
         if self.workers[slot].condemned.is_none() && self.timeout_at(slot).is_some_and(|at| at <= now) {
             let worker = &mut self.workers[slot];
             worker.overdue = worker.spans.front().map(|front| (front.key, front.items.start));

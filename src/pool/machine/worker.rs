@@ -61,6 +61,8 @@ pub(super) struct Worker {
     pub(super) exit_by: Option<Instant>,
     /// When the end of its process is told at the latest, since it is killed, and what is done if not.
     pub(super) ended_by: Option<(Instant, Recourse)>,
+    /// It was not ready in time.
+    pub(super) late: bool,
     /// It broke the protocol, or its process is gone: what it has is all that it gets.
     pub(super) doomed: bool,
     /// The next process here stands in the place of one that ended.
@@ -114,6 +116,7 @@ impl Worker {
             condemned: None,
             exit_by: None,
             ended_by: None,
+            late: false,
             doomed: false,
             succeeds: false,
             replaces: false,
@@ -142,6 +145,7 @@ impl Worker {
         self.condemned = None;
         self.exit_by = None;
         self.ended_by = None;
+        self.late = false;
         self.doomed = false;
         self.overdue = None;
         self.extended = false;

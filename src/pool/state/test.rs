@@ -34,6 +34,8 @@ fn state(measured: bool) -> State {
         grace: Duration::from_secs(1),
         backoff: Duration::ZERO,
         initializer: false,
+        initializer_timeout: None,
+        timeout: None,
         bytes_ahead: 1 << 16,
         chunk: None,
     };

@@ -22,6 +22,8 @@ pub(super) fn config(workers: usize) -> Config {
         grace: 200 * MILLISECOND,
         backoff: 10 * MILLISECOND,
         initializer: false,
+        initializer_timeout: None,
+        timeout: None,
         bytes_ahead: 1 << 16,
         chunk: None,
     }

@@ -100,13 +100,32 @@ fn a_worker_that_is_used_up_and_does_not_exit_is_replaced() {
 }
 
 #[test]
-fn an_initializer_may_take_its_time_although_its_worker_is_to_go() {
+fn an_initializer_may_take_as_long_as_an_exit_although_its_worker_is_to_go() {
     let mut bench = Bench::new(Config { initializer: true, ..config(2) });
     bench.tell(Event::Resize { workers: 1 });
-    assert_eq!(bench.machine.wake_at(), None);
-    bench.tell(Event::Initialized { slot: 1 });
+    assert_eq!(bench.machine.wake_at(), Some(bench.now + 5 * SECOND));
+    bench.later(4 * SECOND).tell(Event::Initialized { slot: 1 });
     assert_eq!(bench.machine.wake_at(), Some(bench.now + 5 * SECOND));
     assert!(has(&bench.tick(), |action| *action == Action::Kill { slot: 1 }));
+}
+
+#[test]
+fn a_pool_that_is_closed_does_not_wait_for_a_worker_that_is_never_ready() {
+    let initializing = Bench::new(Config { initializer: true, ..config(1) });
+    let mut doubtful = Bench::new(config(1));
+    doubtful.submit(batch(1, 1));
+    doubtful.not_started(0);
+    doubtful.tell(Event::Cancel { job: 1 });
+    doubtful.tick();
+    for mut bench in [initializing, doubtful] {
+        assert_eq!(bench.machine.wake_at(), None);
+        bench.machine.take_earliest();
+        assert_eq!(bench.tell(Event::Close), [Action::Retire { slot: 0 }]);
+        assert_eq!(bench.machine.take_earliest(), Some(bench.now + 5 * SECOND));
+        assert_eq!(bench.tick(), [Action::Kill { slot: 0 }]);
+        bench.died(0, false, false);
+        assert!(bench.machine.is_finished());
+    }
 }
 
 #[test]

@@ -29,7 +29,8 @@ fn a_worker_whose_end_is_not_told_is_killed_without_its_keeper_and_then_the_keep
 #[test]
 fn whoever_is_killed_is_pursued_for_whatever_reason() {
     let initializing = || Bench::new(Config { initializer: true, ..config(1) });
-    let reasons: [(&str, fn(&mut Bench) -> Vec<Action>, Bench); 5] = [
+    type Order = fn(&mut Bench) -> Vec<Action>;
+    let reasons: [(&str, Order, Bench); 5] = [
         ("it broke the protocol", |bench| bench.tell(Event::Doomed { slot: 0 }), Bench::new(config(1))),
         ("its initializer failed", |bench| bench.tell(Event::Doomed { slot: 0 }), initializing()),
         ("the pool is terminated", |bench| bench.tell(Event::Terminate), Bench::new(config(1))),

@@ -17,6 +17,8 @@ fn any_config(choices: &mut Choices) -> Config {
         grace: choices.one_of(&[200 * MILLISECOND, Duration::ZERO]),
         backoff: choices.one_of(&[10 * MILLISECOND, Duration::ZERO, Duration::from_secs(60)]),
         initializer: choices.below(4) == 3,
+        initializer_timeout: choices.one_of(&[None, None, Some(100 * MILLISECOND)]),
+        timeout: choices.one_of(&[None, None, Some(100 * MILLISECOND)]),
         bytes_ahead: choices.one_of(&[1 << 16, 64]),
         chunk: choices.one_of(&[None, None, Some(3)]),
     }

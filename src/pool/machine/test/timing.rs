@@ -243,3 +243,64 @@ fn a_worker_that_takes_in_nothing_is_replaced() {
         assert_eq!(actions == [Action::Kill { slot: 0 }], round == 10, "{round}: {actions:?}");
     }
 }
+
+/// A worker in whose initializer nothing comes to its end.
+fn never_ready(timeout: Option<Duration>, initializer_timeout: Option<Duration>) -> Option<Duration> {
+    let mut bench = Bench::new(Config { initializer: true, timeout, initializer_timeout, ..config(1) });
+    let started = bench.now;
+    let at = bench.machine.wake_at()?;
+    assert_eq!(bench.machine.take_earliest(), Some(at), "the driver hears of it");
+    assert_eq!(bench.tick(), [Action::Kill { slot: 0 }]);
+    assert!(bench.machine.wake_at().is_some_and(|then| then > at), "only once");
+    Some(at - started)
+}
+
+#[test]
+fn an_initializer_may_take_as_long_as_a_task_but_at_least_ten_seconds_or_what_was_chosen() {
+    assert_eq!(never_ready(None, None), None);
+    assert_eq!(never_ready(Some(SECOND), None), Some(10 * SECOND));
+    assert_eq!(never_ready(Some(60 * SECOND), None), Some(60 * SECOND));
+    assert_eq!(never_ready(Some(60 * SECOND), Some(SECOND)), Some(SECOND));
+    assert_eq!(never_ready(None, Some(100 * SECOND)), Some(100 * SECOND));
+}
+
+#[test]
+fn an_initializer_that_is_through_has_no_limit_any_more() {
+    let limit = Some(SECOND);
+    let mut bench = Bench::new(Config { initializer: true, initializer_timeout: limit, ..config(1) });
+    bench.tell(Event::Initialized { slot: 0 });
+    assert_eq!(bench.machine.wake_at(), None);
+}
+
+#[test]
+fn a_worker_that_has_to_answer_first_does_so_in_ten_seconds_if_tasks_have_a_limit() {
+    for (limit, expected) in [(None, None), (Some(60 * SECOND), Some(10 * SECOND))] {
+        let mut bench = Bench::new(Config { timeout: limit, ..config(1) });
+        bench.submit(Batch { timeout: limit, ..batch(1, 1) });
+        bench.not_started(0);
+        assert_eq!(bench.tick(), [Action::Start { slot: 0 }]);
+        let at = bench.machine.wake_at();
+        assert_eq!(at.map(|at| at - bench.now), expected);
+        if at.is_some() {
+            assert_eq!(bench.tick(), [Action::Kill { slot: 0 }]);
+            bench.not_started(0);
+            assert_eq!(bench.tick(), [Action::Start { slot: 0 }]);
+        }
+    }
+}
+
+#[test]
+fn a_pool_whose_workers_are_never_ready_breaks_and_says_so() {
+    let limit = Some(SECOND);
+    let mut bench = Bench::new(Config { initializer: true, initializer_timeout: limit, ..config(1) });
+    bench.submit(batch(1, 1));
+    for _ in 0..4 {
+        assert_eq!(bench.tick(), [Action::Kill { slot: 0 }]);
+        assert!(!has(&bench.died(0, false, true), |action| matches!(action, Action::Deliver { .. })));
+        bench.tick();
+    }
+    bench.tick();
+    let actions = bench.died(0, false, true);
+    let reason = Verdict::NoWorker("a worker was not initialized after 1s".into());
+    assert_eq!(actions[0], deliver(1, 0, 1, reason));
+}
