@@ -3,7 +3,8 @@
 
 mod common;
 
-use std::process::{Command, Output};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use watertight::{Dies, Signal, TaskErrorKind, assert_dies, isolate};
@@ -138,6 +139,46 @@ fn however_a_test_fails_it_is_told() {
     fails_with("expects_another_death", "the code should be killed by SIGSEGV, but: ");
     fails_with("expects_another_death", "tests/isolation.rs:");
     fails_with("expects_a_death_of_what_lives", "the code should exit with code 0, but it returned");
+}
+
+/// What nextest does: lists the tests, and starts this executable once for each.
+fn as_nextest_does(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(arguments).env("NEXTEST", "1").env("NEXTEST_EXECUTION_MODE", "process-per-test");
+    command.env("RUST_BACKTRACE", "0").process_group(0).stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+#[test]
+fn each_test_may_run_in_a_process_of_its_own() {
+    let list = |more: &[&str]| {
+        let arguments = [&["--list", "--format", "terse"], more].concat();
+        let output = as_nextest_does(&arguments).output().unwrap();
+        assert_eq!((output.status.code(), &*output.stderr), (Some(0), &b""[..]));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let (all, ignored) = (list(&[]), list(&["--ignored"]));
+    let expected = [
+        ("a_panic_may_be_expected", false, Some(0), "... ok"),
+        ("a_test_may_return_a_result", false, Some(0), "... ok"),
+        ("leaves_what_it_may", true, Some(0), "... ok"),
+        ("crashes", true, Some(101), "killed by SIGABRT"),
+        ("never_ends", true, Some(101), "timed out (50.0 ms allowed)"),
+        ("leaves_a_child", true, Some(101), "the test left behind: "),
+    ];
+    let runs = expected.map(|(name, is_ignored, ..)| {
+        assert!(all.lines().any(|line| line == format!("{name}: test")), "{all}");
+        assert_eq!(ignored.lines().any(|line| line == format!("{name}: test")), is_ignored, "{ignored}");
+        let more: &[&str] = if is_ignored { &["--ignored"] } else { &[] };
+        as_nextest_does(&[&["--exact", name, "--nocapture"], more].concat()).spawn().unwrap()
+    });
+    for (run, (name, _, code, text)) in runs.into_iter().zip(expected) {
+        let output = run.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert_eq!(output.status.code(), code, "{name}: {said}");
+        assert!(said.contains("running 1 test") && said.contains(text), "{name}: {said}");
+    }
 }
 
 #[test]

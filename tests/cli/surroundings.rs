@@ -1,4 +1,5 @@
-//! Strange places to run in: closed streams, no environment, no temporary folder, too few descriptors.
+//! Strange places to run in: closed streams, no environment, no temporary folder, no shared memory, too few
+//! descriptors.
 
 use std::fs;
 use std::path::Path;
@@ -30,6 +31,19 @@ fn a_temporary_folder_that_is_of_no_use_is_not_needed() {
     for place in [Path::new("/missing"), Path::new("/proc"), &long] {
         let output = watertight(&["map", "square", "3"]).env("TMPDIR", place).output().unwrap();
         assert_eq!(super::Run::of(output).lines(), ["9"], "{}", place.display());
+    }
+}
+
+#[watertight::test]
+fn a_dev_shm_that_is_of_no_use_is_not_needed() {
+    let here = Path::new("/");
+    let Some(0) = shell("unshare --map-root-user --mount true", here).code else {
+        return println!("SKIPPED: this machine gives no mount namespace");
+    };
+    for options in ["size=64k", "size=4k,nr_inodes=1", "ro"] {
+        let mount = format!("mount -t tmpfs -o {options} tmpfs /dev/shm && exec \"$W\" map square 1 2 3");
+        let run = shell(&format!("exec unshare --map-root-user --mount sh -c '{mount}'"), here);
+        assert_eq!(run.lines(), ["1", "4", "9"], "{options}: {}", run.stderr);
     }
 }
 
