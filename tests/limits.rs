@@ -1,14 +1,16 @@
 //! Limits and second chances of a pool's tasks.
 #![allow(unsafe_code, clippy::undocumented_unsafe_blocks, reason = "real faults cannot be had safely")]
+#![allow(clippy::print_stdout, reason = "a test says what it could not do")]
 
 mod common;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use common::{Gate, note, notes, stop_at, until};
-use watertight::{Bytes, Encoding, Pool, Signal, TaskErrorKind, task};
+use watertight::{Bytes, Encoding, Pool, Signal, TaskErrorKind, Value, task};
 
 /// Longer than a short task is kept waiting on a busy machine.
 const MOMENT: Duration = Duration::from_millis(500);
@@ -28,6 +30,48 @@ fn note_and_panic(path: PathBuf, times: usize) -> usize {
     let ran = notes(&path).len();
     assert!(ran > times, "not yet");
     ran
+}
+
+/// Whether this machine lets us mount something of our own, for a shell.
+fn has_own_mounts() -> bool {
+    let unshare = Command::new("unshare").args(["--map-root-user", "--mount", "true"]).output();
+    unshare.is_ok_and(|output| output.status.success())
+}
+
+/// Runs an ignored test of this file where /dev/shm is another one.
+fn with_dev_shm(options: &str, test: &str) -> Output {
+    let script =
+        format!("mount -t tmpfs -o {options} tmpfs /dev/shm && exec \"$0\" --ignored --exact {test}");
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--mount", "sh", "-c", &script]).arg(std::env::current_exe().unwrap());
+    command.env("RUST_BACKTRACE", "0").output().unwrap()
+}
+
+#[watertight::test]
+#[ignore = "for another test"]
+fn a_pool_works_and_a_value_is_made_or_an_error() {
+    let pool = Pool::new(2).unwrap();
+    assert_eq!(pool.map(|x: i64| x * x, 1..=3).unwrap(), [1, 4, 9]);
+    match Value::new(1_i64) {
+        Ok(value) => {
+            let add = |value: Value<i64>| *value.lock().unwrap() += 1;
+            pool.apply(add, (value.clone(),)).unwrap();
+            assert_eq!(value.get().unwrap(), 2);
+        }
+        Err(error) => assert!(error.is_shared_memory(), "{error}"),
+    }
+}
+
+#[test]
+fn a_dev_shm_that_is_tiny_full_or_read_only_is_a_clear_error_or_none() {
+    if !has_own_mounts() {
+        return println!("SKIPPED: this machine gives no mount namespace");
+    }
+    for options in ["size=64k", "size=4k,nr_inodes=1", "ro"] {
+        let output = with_dev_shm(options, "a_pool_works_and_a_value_is_made_or_an_error");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{options}: {said}");
+    }
 }
 
 #[watertight::test]

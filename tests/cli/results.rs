@@ -1,7 +1,8 @@
 //! What a map prints when all goes well.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::thread;
 
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
@@ -72,6 +73,34 @@ fn a_hundred_thousand_lines_are_a_hundred_thousand_results() {
     let mut expected = (0..100_000_u64).map(|number| (number * number).to_string());
     assert!(run.stdout.lines().all(|line| expected.next().as_deref() == Some(line)));
     assert_eq!(expected.next(), None);
+}
+
+/// The most memory in KiB that a map has used when it has printed the results of so many lines, and waits for more.
+fn peak(count: u64) -> u64 {
+    let mut child = piped(&["map", "-j", "2", "square"]);
+    let stdin = child.stdin.take().unwrap();
+    let writer = thread::spawn(move || {
+        let mut stdin = BufWriter::new(stdin);
+        (0..count).for_each(|number| writeln!(stdin, "{number}").unwrap());
+        stdin.into_inner().unwrap()
+    });
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for number in 0..count {
+        assert_eq!(lines.next().unwrap().unwrap(), (number * number).to_string());
+    }
+    let stdin = writer.join().unwrap();
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    drop(stdin);
+    assert!(child.wait().unwrap().success() && lines.next().is_none());
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+}
+
+#[watertight::test(timeout = "240s")]
+fn a_map_of_many_lines_needs_no_more_memory_than_one_of_few() {
+    let (few, many) = (peak(20_000), peak(200_000));
+    // Thirty bytes a line would be as much.
+    assert!(many < few + 6 * 1024, "{few} KiB for 20,000 lines, {many} KiB for 200,000");
 }
 
 #[watertight::test]
