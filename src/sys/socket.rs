@@ -105,7 +105,8 @@ fn adopt_all(header: &libc::msghdr) -> Vec<OwnedFd> {
         if (control.cmsg_level, control.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
             // SAFETY: the call is arithmetic.
             let head = unsafe { libc::CMSG_LEN(0) } as usize;
-            let count = (control.cmsg_len as usize).saturating_sub(head) / size_of::<RawFd>();
+            let length: usize = control.cmsg_len as _;
+            let count = length.saturating_sub(head) / size_of::<RawFd>();
             // SAFETY: so many numbers follow this header.
             let first = unsafe { libc::CMSG_DATA(control) }.cast::<RawFd>();
             for index in 0..count {
