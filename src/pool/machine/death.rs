@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::suspects::Suspicion;
 use super::worker::{Condemned, Phase, Worker};
-use super::{Action, Machine, Slot, Span, Stage, Verdict};
+use super::{Action, Death, Machine, Slot, Span, Stage, Verdict};
 
-/// When so many workers in a row have ended before they were ready, in every place, the pool gives up.
+/// When so many workers in a row have ended before they were ready, in every place, the pool gives up, unless a task
+/// runs all the same.
 const MOST_FAILED_STARTS: u32 = 5;
 
 /// Before the second of them; doubles with each.
@@ -23,15 +24,8 @@ const SHORT_LIFE: Duration = Duration::from_millis(100);
 const LONGEST_DELAY: u32 = 6;
 
 impl Machine {
-    pub(super) fn died(
-        &mut self,
-        slot: Slot,
-        running: bool,
-        ready: bool,
-        reason: Arc<str>,
-        now: Instant,
-        actions: &mut Vec<Action>,
-    ) {
+    pub(super) fn died(&mut self, slot: Slot, death: Death, now: Instant, actions: &mut Vec<Action>) {
+        let Death { running, ready, others_run, reason } = death;
         let worker = &mut self.workers[slot];
         let (phase, proven) = (worker.phase, worker.proven);
         let told_to_end = matches!(phase, Phase::Ending | Phase::Leaving);
@@ -55,7 +49,7 @@ impl Machine {
         }
         if (!ready || phase == Phase::Initializing) && !told_to_end {
             let reason = self.why_not_ready(slot).unwrap_or(reason);
-            self.failed_start(slot, reason, now, actions);
+            self.failed_start(slot, others_run, reason, now, actions);
         } else {
             let short = now - self.workers[slot].started < SHORT_LIFE;
             self.replace(slot, idle && short && phase != Phase::Leaving, now, actions);
@@ -93,14 +87,21 @@ impl Machine {
         self.config.workers + self.config.spares
     }
 
-    fn failed_start(&mut self, slot: Slot, reason: Arc<str>, now: Instant, actions: &mut Vec<Action>) {
+    fn failed_start(
+        &mut self,
+        slot: Slot,
+        others_run: bool,
+        reason: Arc<str>,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
         let worker = &mut self.workers[slot];
         let delay = START_BACKOFF * (1 << worker.failed_starts.min(LONGEST_START_BACKOFF));
         worker.failed_starts += 1;
         let hopeless = |worker: &Worker| worker.failed_starts >= MOST_FAILED_STARTS;
         if self.stage == Stage::Terminating || self.broken.is_some() || slot >= self.places() {
             self.workers[slot].give_up_place();
-        } else if self.workers.iter().take(self.places()).all(hopeless) {
+        } else if !others_run && self.workers.iter().take(self.places()).all(hopeless) {
             self.break_down(reason, now, actions);
         } else {
             // With others at work the pool goes on with fewer, and tries again more and more seldom.

@@ -33,12 +33,10 @@ pub(in crate::pool) enum Event {
         count: u32,
         front: Front,
     },
-    /// A worker has ended. `running`: the first item in flight was begun. `ready`: it ever took tasks.
+    /// A worker has ended.
     Died {
         slot: Slot,
-        running: bool,
-        ready: bool,
-        reason: Arc<str>,
+        death: Death,
     },
     /// The task that was just asked to stop has ended before: its result is read, and is told next.
     TooLate {
@@ -73,6 +71,18 @@ pub(in crate::pool) enum Event {
     Terminate,
     /// Time has passed.
     Tick,
+}
+
+/// How a worker ended, and what the others do.
+#[derive(Clone, Debug)]
+pub(in crate::pool) struct Death {
+    /// The first item in flight was begun.
+    pub(in crate::pool) running: bool,
+    /// It ever took tasks.
+    pub(in crate::pool) ready: bool,
+    /// Another worker has begun an item.
+    pub(in crate::pool) others_run: bool,
+    pub(in crate::pool) reason: Arc<str>,
 }
 
 impl Event {

@@ -30,7 +30,7 @@ use rustc_hash::FxHashMap;
 
 use worker::{Phase, Worker};
 
-pub(super) use event::{Action, Event, Front, Verdict};
+pub(super) use event::{Action, Death, Event, Front, Verdict};
 pub(super) use farewell::Stage;
 pub(super) use span::{Batch, BatchKey, JobKey, Slot, Span};
 
@@ -127,9 +127,7 @@ impl Machine {
                 self.took_back(slot, count, actions);
                 self.after_take_back(slot, front, now, actions);
             }
-            Event::Died { slot, running, ready, reason } => {
-                self.died(slot, running, ready, reason, now, actions)
-            }
+            Event::Died { slot, death } => self.died(slot, death, now, actions),
             Event::TooLate { slot } => self.workers[slot].condemned = None,
             Event::Doomed { slot } => self.doom(slot, now, actions),
             Event::Ended { slot } => self.workers[slot].doomed = true,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::link::frame::Measure;
 use crate::link::request::Step;
 use crate::link::ring::Breach;
-use crate::pool::machine::{Event, Slot};
+use crate::pool::machine::{Death, Event, Slot};
 use crate::pool::worker::Initializer;
 use crate::process::verdict;
 use crate::sync::counters::Count;
@@ -66,7 +66,8 @@ impl State {
         self.drain(slot);
         let Some(worker) = self.workers[slot].as_mut() else {
             let reason = Arc::from(reason.unwrap_or_default());
-            self.run(Event::Died { slot, running: false, ready: false, reason });
+            let death = Death { running: false, ready: false, others_run: self.others_run(slot), reason };
+            self.run(Event::Died { slot, death });
             return;
         };
         let (ending, reason) = match worker.not_started.take() {
@@ -113,8 +114,17 @@ impl State {
         self.workers[slot] = None;
         self.counters.set_worker(slot, 0);
         self.told = Some(Told { kind, context });
-        self.run(Event::Died { slot, running, ready, reason: reason.into() });
+        let death = Death { running, ready, others_run: self.others_run(slot), reason: reason.into() };
+        self.run(Event::Died { slot, death });
         self.told = None;
+    }
+
+    /// Whether another worker has begun a task, or has a result that is not read.
+    fn others_run(&self, slot: Slot) -> bool {
+        self.workers.iter().enumerate().filter(|(other, _)| *other != slot).any(|(other, worker)| {
+            let claims = worker.as_ref().is_some_and(|worker| worker.lane.claimed().is_ok_and(|n| n > 0));
+            claims && self.machine.front(other).is_some()
+        })
     }
 
     /// What is known of a worker that lives.

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::{Action, Batch, BatchKey, Config, Event, Front, JobKey, Machine, Slot, Span, Verdict};
+use super::super::{
+    Action, Batch, BatchKey, Config, Death, Event, Front, JobKey, Machine, Slot, Span, Verdict,
+};
 
 pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
 pub(super) const SECOND: Duration = Duration::from_secs(1);
@@ -92,7 +94,8 @@ impl Bench {
     }
 
     pub(super) fn died(&mut self, slot: Slot, running: bool, ready: bool) -> Vec<Action> {
-        self.tell(Event::Died { slot, running, ready, reason: Arc::from("it ended") })
+        let death = Death { running, ready, others_run: false, reason: Arc::from("it ended") };
+        self.tell(Event::Died { slot, death })
     }
 
     /// The first item of a worker, which it has begun, is over its time.

@@ -1,6 +1,6 @@
 //! What follows the end of a worker.
 
-use super::super::{Action, Batch, Config, Event, Verdict};
+use super::super::{Action, Batch, Config, Death, Event, Verdict};
 use super::bench::{Bench, MILLISECOND, SECOND, batch, config, deliver, has, send};
 
 fn is_break(action: &Action) -> bool {
@@ -87,6 +87,39 @@ fn a_pool_breaks_when_every_place_has_failed_five_times() {
     assert_eq!((bench.machine.queued(), bench.machine.in_flight()), (0, 0), "nothing waits any more");
     let actions = bench.submit(batch(2, 1));
     assert!(matches!(&actions[0], Action::Deliver { verdict: Verdict::NoWorker(_), .. }));
+}
+
+/// The worker ends before it was ready, while another one runs a task.
+fn not_started_beside_another(bench: &mut Bench, slot: usize) -> Vec<Action> {
+    let death = Death { running: false, ready: false, others_run: true, reason: "it ended".into() };
+    bench.tell(Event::Died { slot, death })
+}
+
+#[test]
+fn a_pool_does_not_break_while_a_task_runs_and_may_when_that_is_over() {
+    let mut bench = Bench::new(config(2));
+    bench.submit(batch(1, 1));
+    bench.machine.workers.iter_mut().for_each(|worker| worker.failed_starts = 5);
+    assert_eq!(bench.loads(), [1, 0]);
+    for _ in 0..3 {
+        assert!(!has(&not_started_beside_another(&mut bench, 1), is_break));
+        bench.tick();
+    }
+    assert_eq!(bench.crashed(0)[0], deliver(1, 0, 1, Verdict::AsTold));
+    assert!(has(&bench.not_started(1), is_break), "neither has ever done anything");
+}
+
+#[test]
+fn a_task_that_runs_to_its_end_saves_a_pool_that_would_have_broken() {
+    let mut bench = Bench::new(config(2));
+    bench.submit(batch(1, 1));
+    bench.machine.workers.iter_mut().for_each(|worker| worker.failed_starts = 5);
+    not_started_beside_another(&mut bench, 1);
+    bench.settled(0, 1);
+    for _ in 0..3 {
+        bench.tick();
+        assert!(!has(&bench.not_started(1), is_break));
+    }
 }
 
 #[test]

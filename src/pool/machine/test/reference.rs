@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::super::worker::{Phase, Worker};
 use super::super::{Batch, BatchKey, Slot, Span, Stage, Verdict};
-use super::workers::{Item, Task};
+use super::workers::{Item, Process, Task};
 use super::world::World;
 
 /// What the reference knows of a batch.
@@ -56,6 +56,15 @@ impl World {
             Verdict::NoWorker(_) => assert!(self.machine.broken().is_some()),
             Verdict::AsTold => {}
         }
+    }
+
+    /// Nobody who runs a task can have failed to start.
+    pub(super) fn check_is_not_begun(&self, item: Item, verdict: &Verdict) {
+        let runs = |process: &Process| {
+            process.claimed && !process.killed && process.lane.front().is_some_and(|task| task.item == item)
+        };
+        let begun = matches!(verdict, Verdict::NoWorker(_)) && self.processes.iter().flatten().any(runs);
+        assert!(!begun, "{item:?} runs, and is said to have no worker");
     }
 
     pub(super) fn outcome(&mut self, item: Item) {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::super::{BatchKey, Event, Front, Slot, Span, Stage};
+use super::super::{BatchKey, Death, Event, Front, Slot, Span, Stage};
 use super::world::World;
 
 /// An item of a batch.
@@ -145,6 +145,11 @@ impl World {
     }
 
     pub(super) fn died(&mut self, slot: Slot, running: bool, ready: bool) {
-        self.run_event(Event::Died { slot, running, ready, reason: Arc::from("it ended") });
+        let others = self.processes.iter().enumerate().filter(|(other, _)| *other != slot);
+        let others_run = others
+            .flat_map(|(_, process)| process)
+            .any(|process| process.claimed || !process.results.is_empty());
+        let death = Death { running, ready, others_run, reason: Arc::from("it ended") };
+        self.run_event(Event::Died { slot, death });
     }
 }

@@ -146,6 +146,7 @@ impl World {
                 self.failed += u64::from(items.end - items.start);
                 for item in items {
                     self.check_verdict(key, attempt, &verdict);
+                    self.check_is_not_begun((key, item), &verdict);
                     self.outcome((key, item));
                 }
                 None
