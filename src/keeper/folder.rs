@@ -86,7 +86,7 @@ impl Folder {
 
     /// Makes a command channel, whose temporary folder goes with it.
     pub(super) fn server(&mut self) -> io::Result<Server> {
-        self.existing(|folder| make_server(folder))
+        self.existing(make_server)
     }
 
     /// Makes a folder for another process to make a command channel in; `number` is never used twice.
