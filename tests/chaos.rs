@@ -197,9 +197,10 @@ fn wreak_havoc(tasks: u64) {
     let quiet: Vec<u64> = (0..200).filter(|index| deed(*index) == Deed::Return).collect();
     let expected: Vec<Vec<u64>> = quiet.iter().map(|index| value(*index)).collect();
     comes_to(true, || pool.outcomes(task, quiet.clone()).into_iter().flatten().eq(expected.iter().cloned()));
-    let (before, keeper) = (Census::of(std::process::id()), keepers());
+    let before = Census::of(std::process::id());
     assert!(before.descriptors < 100 && before.threads < 10, "{before:?}");
-    assert_eq!(keeper.len(), 1, "{keeper:?}");
+    // The last blow may have been the keeper's.
+    comes_to(1, || keepers().len());
 }
 
 #[watertight::test(timeout = "240s")]

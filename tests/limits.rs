@@ -152,6 +152,7 @@ fn a_time_out_ends_a_task_although_the_keeper_is_stopped() {
     let pool = Pool::builder().workers(1).timeout(MOMENT).grace(Duration::from_millis(1)).start().unwrap();
     let worker = pool.apply(std::process::id, ()).unwrap();
     let keeper = pool.apply(std::os::unix::process::parent_id, ()).unwrap();
+    common::until(|| pool.pids() == [worker]);
     send(keeper, nix::sys::signal::SIGSTOP);
     assert!(pool.apply(hang_on_3, (3,)).unwrap_err().is_timeout());
     assert!(!common::runs(worker) && !common::runs(keeper));

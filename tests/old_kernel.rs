@@ -206,6 +206,7 @@ fn a_keepers_death_ends_the_workers_children() {
     let pool = Pool::new(1).unwrap();
     let (child, keeper) = pool.apply(leave_a_child, ()).unwrap();
     assert!(runs(child));
+    until_it(|| pool.pids().len() == 1);
     kill(keeper);
     until_it(|| !runs(child));
 

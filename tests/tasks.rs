@@ -17,6 +17,8 @@ use watertight::{
 fn a_panic_costs_the_task_and_not_the_worker() {
     let pool = Pool::builder().workers(1).env("RUST_BACKTRACE", "1").start().unwrap();
     let pid = pool.apply(std::process::id, ()).unwrap();
+    // A worker may answer before its keeper says who it is.
+    until(|| pool.pids() == [pid]);
     let error = pool.apply(|x: i32| -> i32 { panic!("number {x}") }, (7,)).unwrap_err();
     let panic = error.panic().unwrap();
     assert_eq!(panic.message, "number 7");
@@ -36,7 +38,8 @@ fn an_error_names_the_workers_pid_or_none_and_never_a_wrong_one() {
     let tell = || -> i32 { panic!("{}", std::process::id()) };
     for _ in 0..30 {
         // The first task may be through before the host hears who runs it.
-        let error = Pool::new(1).unwrap().apply(tell, ()).unwrap_err();
+        let pool = Pool::builder().workers(1).env_remove("RUST_BACKTRACE").env_remove("RUST_LIB_BACKTRACE");
+        let error = pool.start().unwrap().apply(tell, ()).unwrap_err();
         let pid: u32 = error.panic().unwrap().message.parse().unwrap();
         assert!(error.pid().is_none_or(|named| named == pid), "{error}");
         assert!(!error.to_string().contains("worker 0"), "{error}");

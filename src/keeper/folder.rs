@@ -229,8 +229,9 @@ fn bases() -> Vec<PathBuf> {
 mod tests {
     use super::*;
 
+    /// Making a channel changes `TMPDIR` for a moment, so tests beside these must not look at it.
     fn base() -> tempfile::TempDir {
-        tempfile::tempdir().unwrap()
+        tempfile::tempdir_in("/tmp").unwrap()
     }
 
     #[test]

@@ -65,8 +65,12 @@ fn tasks_that_run_are_let_to_end_and_printed() {
 
 #[watertight::test]
 fn a_second_interruption_kills_what_runs() {
-    let mut child = running(&["map", "-j1", "sleep"], "0", "");
-    writeln!(child.stdin.as_mut().unwrap(), "3600").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let begun = folder.path().join("begun");
+    nix::unistd::mkfifo(&begun, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut child = piped(&["map", "-j1", "run"]);
+    writeln!(child.stdin.as_mut().unwrap(), "echo $$ > {}; exec sleep 3600", begun.display()).unwrap();
+    let pid: u32 = std::fs::read_to_string(&begun).unwrap().trim().parse().unwrap();
     signal(&child, Signal::SIGINT);
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     let mut said = String::new();
@@ -74,6 +78,7 @@ fn a_second_interruption_kills_what_runs() {
     assert!(said.contains("interrupted"), "{said}");
     signal(&child, Signal::SIGINT);
     assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "it ran, and is killed");
 }
 
 #[watertight::test]

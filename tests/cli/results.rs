@@ -65,7 +65,7 @@ fn a_json_record_tells_everything_of_a_task() {
     assert!(record.get("error").is_none());
 }
 
-#[watertight::test]
+#[watertight::test(timeout = "240s")]
 fn a_hundred_thousand_lines_are_a_hundred_thousand_results() {
     let input: String = (0..100_000).map(|number| format!("{number}\n")).collect();
     let run = run_with(&["map", "square"], input.as_bytes());

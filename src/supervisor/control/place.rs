@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_folder_that_others_can_enter_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir_in("/tmp").unwrap();
         let place = folder.path().join("place");
         make_private(&place).unwrap();
         make_private(&place).unwrap();
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_place_is_taken_once_and_says_by_whom() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir_in("/tmp").unwrap();
         let place = Place { folder: folder.path().to_owned() };
         let held = place.occupy().unwrap().unwrap();
         assert_eq!(place.occupy().unwrap().unwrap_err().pid, Some(std::process::id()));

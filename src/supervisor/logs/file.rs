@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn full_files_are_put_aside_between_lines_and_the_oldest_goes() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir_in("/tmp").unwrap();
         let mut log = LogFile::new(&folder.path().join("log"), &options(10, 2));
         for number in 0..8 {
             assert!(log.write(1, chunk(&format!("line {number}\n"))).is_none());
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn all_that_is_written_is_in_some_file() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir_in("/tmp").unwrap();
         let mut log = LogFile::new(&folder.path().join("log"), &options(100, 1000));
         let mut all = String::new();
         for number in 0..300 {
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_line_longer_than_a_file_has_a_file_of_its_own() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir_in("/tmp").unwrap();
         let mut log = LogFile::new(&folder.path().join("log"), &options(5, 3));
         assert!(log.write(1, chunk("a\nbcdefghijkl\nm\n")).is_none());
         assert_eq!(read(folder.path(), "log.2"), "a\n");
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn no_copies_means_one_file() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir_in("/tmp").unwrap();
         let mut log = LogFile::new(&folder.path().join("log"), &options(4, 0));
         (0..9).for_each(|number| assert!(log.write(1, chunk(&format!("{number}\n"))).is_none()));
         assert_eq!(read(folder.path(), "log"), "8\n");
@@ -283,7 +283,7 @@ mod tests {
 
     #[test]
     fn an_unfinished_line_of_one_is_not_continued_by_another() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir_in("/tmp").unwrap();
         let mut log = LogFile::new(&folder.path().join("log"), &LogOptions::default());
         for (writer, text) in [(1, "one "), (1, "and more"), (2, "two\n"), (1, "three")] {
             assert!(log.write(writer, chunk(text)).is_none());
@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_written_is_told_once_and_mends() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir_in("/tmp").unwrap();
         let place = folder.path().join("later");
         let mut log = LogFile::new(&place.join("log"), &LogOptions::default());
         let Some(Trouble::Broken(error)) = log.write(1, chunk("12345\n")) else {
@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_named_pipe_is_refused_and_waits_for_nobody() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir_in("/tmp").unwrap();
         let path = folder.path().join("fifo");
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let mut log = LogFile::new(&path, &LogOptions::default());

@@ -181,7 +181,7 @@ mod tests {
         let mut text = [0; 6];
         (&theirs).read_exact(&mut text).unwrap();
         assert_eq!(&text, b"a | b\n");
-        let file = tempfile::NamedTempFile::new().unwrap();
+        let file = tempfile::NamedTempFile::new_in("/tmp").unwrap();
         let mut terminal = Terminal::new(file.reopen().unwrap().into(), false).unwrap();
         terminal.line("a", b"b");
         terminal.flush();
