@@ -90,6 +90,9 @@ pub(crate) fn encode<T: Serialize + 'static>(
     if let Err(error) = result {
         return Err(undo(error, writer, start, largest));
     }
+    if collected.is_none() && objects.is_empty() {
+        return Ok(());
+    }
     let collected = collected.unwrap_or_default();
     let passengers = passengers::board(objects, collected.last()).map_err(|error| {
         line.truncate(start);
