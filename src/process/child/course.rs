@@ -64,6 +64,8 @@ impl Child {
             pidfd::kill_group(process.as_fd(), self.pid);
             let _ = pidfd::wait_for_end(process.as_fd(), Some(LONGEST_DEATH));
         }
+        // Its sockets are closed a moment before it has ended; whoever starts the next process must not ask this one.
+        let _ = pidfd::wait_for_end(self.client.keeper().process(), Some(LONGEST_DEATH));
     }
 
     fn read_lane(&mut self) {
