@@ -175,14 +175,15 @@ impl PoolBuilder {
         self
     }
 
-    /// The largest encoded arguments of a task, in bytes; 1 GiB by default, at most 4 GiB without `Bytes`.
+    /// The largest encoded arguments of a task, in bytes; 1 GiB by default. What stands in no [`Bytes`](crate::Bytes)
+    /// may have at most 4095 MiB, whatever is said here.
     pub fn largest_argument(mut self, bytes: u64) -> Self {
         self.options.largest_argument = bytes;
         self
     }
 
-    /// The largest encoded result of a task, in bytes; 1 GiB by default. The most that a worker can make
-    /// this program hold for a task.
+    /// The largest encoded result of a task, in bytes; 1 GiB by default, and at most 4095 MiB of it in no
+    /// [`Bytes`](crate::Bytes). The most that a worker can make this program hold for a task.
     pub fn largest_result(mut self, bytes: u64) -> Self {
         self.options.largest_result = bytes;
         self

@@ -290,8 +290,9 @@ impl Code {
             Code::Encoded(function) => function(call),
             Code::Json(function) => {
                 let json = function(call.line)?;
-                if json.len() as u64 > call.largest_result {
-                    let error = codec::EncodeError::TooLarge(call.largest_result);
+                let most = call.largest_result.min(codec::MAX_LINE);
+                if json.len() as u64 > most {
+                    let error = codec::EncodeError::TooLarge(most);
                     return Err(CallFailure::Result(error.to_string()));
                 }
                 *call.result = json;

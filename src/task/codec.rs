@@ -21,8 +21,9 @@ use crate::shm::transit;
 use super::decode::Source;
 use super::{buffer, passengers, payload};
 
-/// The largest encoding of one value, without the buffers beside it.
-pub(crate) const MAX_LINE: u64 = u32::MAX as u64 - 1024;
+/// The largest encoding of one value, without the buffers beside it: places in a line have 32 bits, and others may
+/// stand before it.
+pub(crate) const MAX_LINE: u64 = (1 << 32) - (1 << 20);
 
 /// Why a value could not be encoded.
 #[derive(Debug, thiserror::Error)]
@@ -71,24 +72,28 @@ pub(crate) fn encode<T: Serialize + 'static>(
     parts: &mut Vec<Buffer>,
     largest: u64,
 ) -> Result<(), EncodeError> {
-    let start = line.len();
+    let (start, most) = (line.len(), largest.min(MAX_LINE));
     if let Some(bytes) = byte_vector(value) {
-        line.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        let length = bytes.len() as u64;
+        if length + 8 > most {
+            return Err(EncodeError::TooLarge(most));
+        }
+        line.extend_from_slice(&length.to_le_bytes());
         line.extend_from_slice(bytes);
-        return check_size(line, start, 0, largest);
+        return Ok(());
     }
-    let end = start.saturating_add(usize::try_from(largest).unwrap_or(usize::MAX));
+    let end = start + most as usize;
     // What owns nothing holds no buffers, and has no depth.
     if !std::mem::needs_drop::<T>() {
         let mut writer = LineWriter::<false> { line, end, floor: 0 };
         let written = bincode::serde::encode_into_writer(value, &mut writer, configuration::<1>());
-        return written.map_err(|error| undo(error, writer, start, largest));
+        return written.map_err(|error| undo(error, writer, start, most));
     }
     let mut writer = LineWriter::<true> { line, end, floor: stack_address().saturating_sub(DEEPEST) };
     let write = || bincode::serde::encode_into_writer(value, &mut writer, configuration::<1>());
     let ((result, collected), objects) = transit::collecting(|| buffer::collecting(write));
     if let Err(error) = result {
-        return Err(undo(error, writer, start, largest));
+        return Err(undo(error, writer, start, most));
     }
     if collected.is_none() && objects.is_empty() {
         return Ok(());
@@ -110,12 +115,12 @@ fn undo<const DEEP: bool>(
     error: bincode::error::EncodeError,
     writer: LineWriter<'_, DEEP>,
     start: usize,
-    largest: u64,
+    most: u64,
 ) -> EncodeError {
     let full = writer.line.len() == writer.end;
     writer.line.truncate(start);
     match full {
-        true => EncodeError::TooLarge(largest),
+        true => EncodeError::TooLarge(most),
         false => EncodeError::Serde(encoding_text(error)),
     }
 }
@@ -348,6 +353,23 @@ mod tests {
         assert!(encode(&vec![0_u8; 501], &mut line, &mut parts, 500).is_err());
         assert!(encode(&Bytes::from(vec![0; 50_000]), &mut line, &mut parts, 500).is_err());
         assert_eq!((line, parts.len()), (vec![1, 2, 3], 0));
+    }
+
+    #[test]
+    fn a_line_whose_length_has_more_than_32_bits_is_refused_whatever_is_allowed() {
+        let (mut line, mut parts) = (vec![1], Vec::new());
+        // Nobody touches them, and so they need no memory.
+        let zeros = vec![0_u8; 1 << 32];
+        assert!(matches!(
+            encode(&zeros, &mut line, &mut parts, u64::MAX),
+            Err(EncodeError::TooLarge(MAX_LINE))
+        ));
+        assert!(matches!(
+            encode(&(zeros,), &mut line, &mut parts, u64::MAX),
+            Err(EncodeError::TooLarge(MAX_LINE))
+        ));
+        assert!(encode(&vec!["text"], &mut line, &mut parts, u64::MAX).is_ok());
+        assert_eq!(line.len(), 1 + 8 + 8 + 4);
     }
 
     #[test]
