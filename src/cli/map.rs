@@ -128,10 +128,10 @@ fn end(
             complain(&format!("cannot write to stdout: {error}"));
             return (Exit::Failed, true);
         }
-        Written::All if interrupted => return (exit, true),
+        Written::All if interrupted || matches!(exit, Exit::NoWorkers) => return (exit, true),
         Written::All => {}
     }
-    // All outcomes have come, so the feed is at its end; after an interruption it may still be reading.
+    // All outcomes have come, so the feed is at its end; where it was stopped it may still be reading.
     match feed.join() {
         Ok(Err(error)) => {
             complain(&format!("cannot read the inputs: {error}"));
@@ -163,6 +163,9 @@ impl Counts {
         if stats.retried > 0 {
             text.push_str(&format!(", {}", counted(stats.retried, "attempt repeated", "attempts repeated")));
         }
+        if self.no_worker > 0 {
+            text.push_str("; gave up, because no worker can be started");
+        }
         if interrupted {
             text.push_str(&format!("; interrupted, {} given up", self.given_up));
         }
@@ -191,7 +194,12 @@ impl Report<'_> {
     fn print_all(&mut self, outcomes: &JsonOutcomes) -> Written {
         while let Some(records) = outcomes.receive() {
             let arrived = records.len() as u64;
+            let began = self.counts.no_worker == 0;
             let (passed, written) = self.print(records);
+            if began && self.counts.no_worker > 0 {
+                // Nor will there be any for what is still to be read, which may be without end.
+                outcomes.stop();
+            }
             self.progress.advance(arrived, self.counts.failed);
             if !matches!(written, Written::All) {
                 outcomes.cancel();

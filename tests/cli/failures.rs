@@ -1,6 +1,7 @@
 //! What a map tells of tasks that fail, and of command lines that cannot work.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, SystemTime};
 
@@ -127,6 +128,21 @@ fn a_worker_that_is_none_is_told_as_such() {
             assert!(run.stderr.contains(said) && run.stderr.contains(&path), "{}", run.stderr);
         }
     }
+}
+
+#[watertight::test]
+fn workers_that_cannot_start_end_a_map_whose_input_stays_open() {
+    let mut child = super::piped(&["map", "--memory", "1", "square"]);
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"3\n").unwrap();
+    let run = super::Run::of(child.wait_with_output().unwrap());
+    assert_eq!((run.code, run.stdout.as_str()), (Some(3), ""), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("task 0 (\"3\"): not run: ") && run.stderr.contains("; gave up"),
+        "{}",
+        run.stderr
+    );
+    drop(stdin);
 }
 
 #[watertight::test]
