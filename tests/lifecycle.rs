@@ -352,7 +352,10 @@ fn an_initializer_that_fails_makes_the_pool_fail_loudly() {
         std::process::abort();
     }
     let pools = [
-        (Pool::builder().workers(2).initializer(panics, ()).start().unwrap(), "no model"),
+        (
+            Pool::builder().workers(2).env("RUST_BACKTRACE", "0").initializer(panics, ()).start().unwrap(),
+            "no model",
+        ),
         (Pool::builder().workers(2).initializer(exits, ()).start().unwrap(), "exited with code 3"),
         (Pool::builder().workers(2).initializer(crashes, ()).start().unwrap(), "SIGABRT"),
     ];
