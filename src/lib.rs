@@ -54,10 +54,14 @@
 //! Beside this program and its workers there is a *keeper*: the worker executable, started once, which forks
 //! the workers, reaps them, and ends everything should this program die. It was started anew, so what `main` has set
 //! in statics is not there in workers: an [initializer](PoolBuilder::initializer) sets it there. The crate starts one
-//! thread per pool (and one more for completion callbacks, if there are any), one for all shared objects as soon as a
-//! lock is waited for, and those of a supervisor; it installs no signal handler, reaps no child but the keeper, and
-//! prints nothing. Events go to [`tracing`](https://docs.rs/tracing): a worker that started, is ready, replaced another one,
-//! exited or died; a task that is tried again, or is quarantined because it failed in each of its attempts.
+//! thread per pool (and one more for completion callbacks and events, if there are any), one for all shared objects as soon
+//! as a lock is waited for, and those of a supervisor; it installs no signal handler, reaps no child but the keeper, and
+//! prints nothing.
+//!
+//! Events go to [`tracing`](https://docs.rs/tracing): a worker that started, is ready, replaced another one, exited or died;
+//! a task that is tried again, or is quarantined because it failed in each of its attempts. A pool has them told by the
+//! thread that also runs callbacks, so the subscriber has to be the global one; it may be slow, and may use the pool. If
+//! 1024 events wait for it, further ones are only counted.
 //!
 //! Forking *this* program while a pool is open is not supported: parent and child would share its sockets.
 //! Spawning other programs is.

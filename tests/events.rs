@@ -4,8 +4,8 @@
 mod common;
 
 use std::fmt::Write;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier, Mutex, Weak, mpsc};
 use std::time::Duration;
 
 use common::until;
@@ -15,9 +15,6 @@ use tracing::{Event, Metadata, Subscriber};
 use watertight::Pool;
 
 static SEEN: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-/// Writes down each event of the library as a line.
-struct Listener;
 
 struct Line(String);
 
@@ -30,14 +27,16 @@ impl Visit for Line {
     }
 }
 
-impl Subscriber for Listener {
+/// Does something with each event of the library, as a line.
+struct Listener<F>(F);
+
+impl<F: Fn(String) + 'static> Subscriber for Listener<F> {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.target().starts_with("watertight")
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
-        static LAST: AtomicU64 = AtomicU64::new(1);
-        Id::from_u64(LAST.fetch_add(1, Ordering::Relaxed))
+        Id::from_u64(1)
     }
 
     fn record(&self, _: &Id, _: &Record<'_>) {}
@@ -47,12 +46,16 @@ impl Subscriber for Listener {
     fn event(&self, event: &Event<'_>) {
         let mut line = Line(event.metadata().level().to_string());
         event.record(&mut line);
-        SEEN.lock().unwrap().push(line.0);
+        (self.0)(line.0);
     }
 
     fn enter(&self, _: &Id) {}
 
     fn exit(&self, _: &Id) {}
+}
+
+fn listen(hear: impl Fn(String) + Send + Sync + 'static) {
+    tracing::subscriber::set_global_default(Listener(hear)).unwrap();
 }
 
 fn seen(parts: &[&str]) -> bool {
@@ -61,16 +64,16 @@ fn seen(parts: &[&str]) -> bool {
 
 #[watertight::test]
 fn the_life_and_death_of_workers_is_told() {
-    tracing::subscriber::set_global_default(Listener).unwrap();
+    listen(|line| SEEN.lock().unwrap().push(line));
     let builder = Pool::builder().workers(1).attempts(2).backoff(Duration::from_millis(1));
     let pool = builder.timeout(Duration::from_secs(50)).start().unwrap();
     let pid = pool.apply(std::process::id, ()).unwrap();
     until(|| seen(&["DEBUG", "worker started", &format!("pid={pid}")]));
     assert!(pool.apply(|| -> i32 { std::process::abort() }, ()).is_err());
     until(|| seen(&["INFO", "worker died", &format!("pid={pid}"), "SIGABRT"]));
-    assert!(seen(&["DEBUG", "worker ready", &format!("pid={pid}")]));
+    until(|| seen(&["WARN", "task quarantined", "attempts=2", "SIGABRT"]));
     assert!(seen(&["INFO", "task failed, trying again", "attempt=1", "SIGABRT"]));
-    assert!(seen(&["WARN", "task quarantined", "attempts=2", "SIGABRT"]));
+    assert!(seen(&["DEBUG", "worker ready", &format!("pid={pid}")]));
     let next = pool.apply(std::process::id, ()).unwrap();
     until(|| seen(&["DEBUG", "worker replaced", &format!("pid={next}")]));
     assert!(!seen(&["worker replaced", &format!("pid={pid}")]), "the first one replaces nobody");
@@ -87,4 +90,53 @@ fn the_life_and_death_of_workers_is_told() {
     let broken = Pool::builder().workers(1).initializer(|| panic!("no model"), ()).start().unwrap();
     assert!(broken.apply(|| (), ()).is_err());
     until(|| seen(&["ERROR", "the pool gives up", "no model"]));
+}
+
+#[watertight::test]
+fn who_is_told_of_a_pool_may_use_it() {
+    static POOL: Mutex<Weak<Pool>> = Mutex::new(Weak::new());
+    let (sender, answers) = mpsc::channel();
+    listen(move |line| {
+        if line.contains("worker died") {
+            let pool = POOL.lock().unwrap().upgrade().unwrap();
+            let answer = (pool.stats().crashed, pool.apply(|x: i64| x * x, (3,)).unwrap());
+            drop(pool);
+            sender.send(answer).unwrap();
+        }
+    });
+    let pool = Arc::new(Pool::new(1).unwrap());
+    *POOL.lock().unwrap() = Arc::downgrade(&pool);
+    assert!(pool.apply(|| -> i32 { std::process::abort() }, ()).is_err());
+    assert_eq!(answers.recv().unwrap(), (1, 9));
+}
+
+#[watertight::test]
+fn who_is_slow_to_hear_of_a_pool_or_panics_does_not_hold_it_up() {
+    let gate = Arc::new(Barrier::new(2));
+    let (told, heard) = (Arc::clone(&gate), Arc::new(Mutex::new(Vec::new())));
+    let (lines, first) = (Arc::clone(&heard), AtomicBool::new(true));
+    listen(move |line| {
+        let starts = line.contains("worker started");
+        lines.lock().unwrap().push(line);
+        if starts && first.swap(false, Ordering::Relaxed) {
+            told.wait();
+            // Until it is let go on.
+            told.wait();
+            panic!("in a subscriber");
+        }
+    });
+    let builder = Pool::builder().workers(2).attempts(2).backoff(Duration::ZERO).env("RUST_BACKTRACE", "0");
+    let pool = builder.timeout(Duration::from_millis(50)).grace(Duration::ZERO).start().unwrap();
+    gate.wait();
+    assert!(pool.apply(|| std::thread::sleep(Duration::from_secs(100)), ()).unwrap_err().is_timeout());
+    // More events than are kept: each task fails twice.
+    let outcomes = pool.outcomes(|_: i32| -> i32 { panic!("every time") }, 0..1000);
+    assert!(outcomes.iter().all(|outcome| outcome.as_ref().is_err_and(|error| error.is_panic())));
+    gate.wait();
+    pool.close();
+    pool.join().unwrap();
+    let heard = heard.lock().unwrap().clone();
+    assert!(heard.iter().any(|line| line.contains("TimedOut")), "what waited was told: {heard:?}");
+    assert!(heard.iter().any(|line| line.contains("events were not told") && line.contains("lost=")));
+    assert!(heard.len() < 1100, "{} events were kept", heard.len());
 }

@@ -1,4 +1,5 @@
-//! The thread on which completion callbacks run: they may take long, submit more, and panic.
+//! The thread on which completion callbacks run, and on which events are told: both may take long, submit more, and
+//! panic.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,10 +13,17 @@ use crate::task::payload;
 use super::core::Core;
 use super::job::Job;
 
-/// The thread, once there was a first callback. There are never more callbacks in its queue than pending
-/// submissions.
+/// The thread, once there was something for it. There are never more callbacks in its queue than pending
+/// submissions, and one word for all events that wait.
 #[derive(Default)]
-pub(super) struct Callbacks(Option<(Sender<Job>, JoinHandle<()>)>);
+pub(super) struct Callbacks(Option<(Sender<Work>, JoinHandle<()>)>);
+
+/// What the thread does.
+enum Work {
+    Call(Job),
+    /// Tell the events that wait in the pool.
+    Tell,
+}
 
 thread_local! {
     /// The pool whose callback this thread calls now.
@@ -31,16 +39,25 @@ pub(super) fn is_calling(pool: &Core) -> bool {
 impl Callbacks {
     /// Has the callbacks of these jobs called.
     pub(super) fn call(&mut self, pool: &Arc<Core>, jobs: Vec<Job>) {
-        for job in jobs.into_iter().filter(|job| job.completion.is_some()) {
-            if self.0.is_none() {
-                self.0 = start(Arc::clone(pool));
-            }
-            match &self.0 {
-                // It never ends while the sender lives: panics are caught.
-                Some((sender, _)) => drop(sender.send(job)),
-                // No thread can be had: late is better than never.
-                None => run(pool, job),
-            }
+        jobs.into_iter()
+            .filter(|job| job.completion.is_some())
+            .for_each(|job| self.have(pool, Work::Call(job)));
+    }
+
+    /// Has the events told that wait.
+    pub(super) fn tell_events(&mut self, pool: &Arc<Core>) {
+        self.have(pool, Work::Tell);
+    }
+
+    fn have(&mut self, pool: &Arc<Core>, work: Work) {
+        if self.0.is_none() {
+            self.0 = start(Arc::clone(pool));
+        }
+        match &self.0 {
+            // It never ends while the sender lives: panics are caught.
+            Some((sender, _)) => drop(sender.send(work)),
+            // No thread can be had: late is better than never.
+            None => work.run(pool),
         }
     }
 
@@ -60,14 +77,28 @@ fn current() -> ThreadId {
     std::thread::current().id()
 }
 
-fn start(pool: Arc<Core>) -> Option<(Sender<Job>, JoinHandle<()>)> {
-    let (sender, receiver) = channel::<Job>();
+fn start(pool: Arc<Core>) -> Option<(Sender<Work>, JoinHandle<()>)> {
+    let (sender, receiver) = channel::<Work>();
     let body = move || {
         signal::block_all_in_this_thread();
-        receiver.into_iter().for_each(|job| run(&pool, job));
+        receiver.into_iter().for_each(|work| work.run(&pool));
     };
     let thread = std::thread::Builder::new().name("watertight-callbacks".to_owned()).spawn(body);
     thread.ok().map(|thread| (sender, thread))
+}
+
+impl Work {
+    fn run(self, pool: &Core) {
+        match self {
+            Work::Call(job) => run(pool, job),
+            Work::Tell => {
+                let events = pool.lock().events.take();
+                let before = CALLING.replace(pool);
+                events.tell();
+                CALLING.set(before);
+            }
+        }
+    }
 }
 
 /// Calls the callback of a job of that pool, on this thread.

@@ -203,14 +203,18 @@ impl Keeper {
         if self.is_alive() {
             return;
         }
+        let mut told = None;
         self.buried.call_once(|| {
             let status = spawn::reap_if_ours(self.pid);
             if let Ok(path) = &self.hello.folder {
                 folder::remove_if_dead(path);
             }
-            let stderr = self.stderr();
-            tracing::debug!(pid = self.pid.as_raw(), ?status, stderr, "keeper ended");
+            told = Some((status, self.stderr()));
         });
+        // Whoever listens may come back here.
+        if let Some((status, stderr)) = told {
+            tracing::debug!(pid = self.pid.as_raw(), ?status, stderr, "keeper ended");
+        }
     }
 
     /// What the keeper has written to stderr: the dynamic loader's complaints, or a constructor's.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ipc_channel::ipc::IpcSender;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
+use tracing::Level;
 
 use crate::keeper::client::Client;
 use crate::link::command::Command;
@@ -112,9 +113,10 @@ impl Driver {
         let events = &self.core.events;
         let _ = events.delete(client.socket());
         let _ = events.delete(client.keeper().process());
-        tracing::warn!(pid = client.keeper().pid(), "keeper died");
+        let pid = client.keeper().pid();
         let core = Arc::clone(&self.core);
         let mut state = core.lock();
+        state.events.push(Level::WARN, move || tracing::warn!(pid, "keeper died"));
         // What one of them gives back must not go to another one that is gone as well.
         state.workers.iter_mut().flatten().for_each(|worker| worker.lane.shut());
         let workers = state.workers.iter_mut().flatten();
@@ -132,22 +134,25 @@ impl Driver {
     }
 
     /// A keeper that does not end its workers is stopped, or worse: the kernel ends them with it.
-    pub(super) fn kill_keeper(&mut self) {
+    pub(super) fn kill_keeper(&mut self, state: &mut State) {
         self.end_by = None;
         if let Some(client) = &self.client {
-            tracing::warn!(pid = client.keeper().pid(), "keeper does not answer and is killed");
+            let pid = client.keeper().pid();
+            state
+                .events
+                .push(Level::WARN, move || tracing::warn!(pid, "keeper does not answer and is killed"));
             let _ = pidfd::send_signal(client.keeper().process(), Signal::SIGKILL);
         }
     }
 
     /// A keeper that does not tell of an end is stopped, if there is one to tell of, or has never started the worker.
-    pub(super) fn blame_keeper(&mut self, state: &State, slot: Slot) {
+    pub(super) fn blame_keeper(&mut self, state: &mut State, slot: Slot) {
         let Some(worker) = state.workers.get(slot).and_then(Option::as_ref) else { return };
         let hangs = worker.process.as_ref().is_some_and(|process| {
             !pidfd::wait_for_end(process.as_fd(), Some(Duration::ZERO)).unwrap_or(false)
         });
         if worker.commands.thread().is_none() && !hangs {
-            self.kill_keeper();
+            self.kill_keeper(state);
         }
     }
 
@@ -162,12 +167,15 @@ impl Driver {
         let mut state = core.lock();
         let Some(slot) = state.slot_of(id) else { return };
         let Some(worker) = state.workers[slot].as_mut() else { return };
-        match sender {
+        let pid = worker.pid;
+        let reason = match sender {
             Some(Ok(sender)) => return worker.commands.attach(sender),
-            Some(Err(error)) => tracing::warn!(%error, "no command channel to a worker"),
-            None => tracing::warn!("the command channel to a worker is gone"),
-        }
+            Some(Err(error)) => error.to_string(),
+            None => "its socket is gone".to_owned(),
+        };
         worker.commands.give_up();
+        state.events.push(Level::WARN, move || tracing::warn!(pid, reason, "no command channel to a worker"));
+        core.release(state);
     }
 
     /// The keeper need not keep the channel any longer.

@@ -146,8 +146,11 @@ impl Driver {
             let alarm = [alarm, look].into_iter().flatten().min();
             let _ = state.machine.take_earliest();
             state.alarm = alarm;
-            let finished = std::mem::take(&mut state.finished);
+            let (finished, told) = (std::mem::take(&mut state.finished), state.events.announce());
             core.release(state);
+            if told {
+                self.callbacks.tell_events(&core);
+            }
             self.callbacks.call(&core, finished);
             self.wait(alarm, now);
         }
@@ -165,6 +168,10 @@ impl Driver {
     fn finish(mut self) {
         // The keeper may end now, if nobody else uses it.
         (self.client, self.first_keeper) = (None, None);
+        let core = Arc::clone(&self.core);
+        if core.lock().events.announce() {
+            self.callbacks.tell_events(&core);
+        }
         self.callbacks.finish();
     }
 
@@ -194,7 +201,10 @@ impl Driver {
             self.connect_one();
         }
         if self.end_by.is_some_and(|end_by| end_by <= Instant::now()) {
-            self.kill_keeper();
+            let core = Arc::clone(&self.core);
+            let mut state = core.lock();
+            self.kill_keeper(&mut state);
+            core.release(state);
         }
     }
 
@@ -205,7 +215,7 @@ impl Driver {
                 Duty::Start { slot } => state = self.start(core, state, slot),
                 Duty::Kill { slot } => self.kill(&mut state, slot),
                 Duty::KillItself { slot } => kill_itself(&state, slot),
-                Duty::BlameKeeper { slot } => self.blame_keeper(&state, slot),
+                Duty::BlameKeeper { slot } => self.blame_keeper(&mut state, slot),
                 Duty::AskToStop { slot, number } => say(&mut state, slot, Command::Cancel { number }),
                 Duty::Retire { slot } => say(&mut state, slot, Command::Retire),
             }

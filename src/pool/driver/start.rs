@@ -6,6 +6,7 @@ use std::sync::MutexGuard;
 
 use bytes::Bytes as Buffer;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
+use tracing::Level;
 
 use crate::error::Kind;
 use crate::keeper::handle::{Interest, Keeper};
@@ -46,8 +47,12 @@ impl Driver {
         match reached.and_then(|()| self.try_start(slot, state.machine.is_doubtful(slot))) {
             Ok(worker) => state.install(slot, worker),
             Err(error) => {
-                tracing::warn!(%error, "worker could not be started");
-                state.worker_ended(slot, Ending::NotStarted, Some(error.to_string()));
+                let error = error.to_string();
+                let told = error.clone();
+                state
+                    .events
+                    .push(Level::WARN, move || tracing::warn!(error = told, "worker could not be started"));
+                state.worker_ended(slot, Ending::NotStarted, Some(error));
             }
         }
         state

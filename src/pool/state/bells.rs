@@ -63,6 +63,7 @@ impl State {
         };
         // A pool without a worker has come to its end with the word that ends it.
         let over = self.machine.is_finished() && !self.ended;
-        earlier || over || !self.deferred.is_empty() || !self.finished.is_empty()
+        let waits = !self.deferred.is_empty() || !self.finished.is_empty() || self.events.are_new();
+        earlier || over || waits
     }
 }

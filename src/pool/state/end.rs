@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tracing::Level;
+
 use crate::link::frame::Measure;
 use crate::link::request::Step;
 use crate::link::ring::Breach;
@@ -33,7 +35,10 @@ impl State {
     #[must_use]
     pub(super) fn breached(&mut self, slot: Slot, breach: Breach) -> Event {
         if let Some(worker) = self.workers[slot].as_mut().filter(|worker| worker.breach.is_none()) {
-            tracing::warn!(pid = worker.pid, %breach, "worker broke the protocol of its lane");
+            let (pid, told) = (worker.pid, breach.to_string());
+            self.events.push(Level::WARN, move || {
+                tracing::warn!(pid, breach = told, "worker broke the protocol of its lane");
+            });
             worker.breach = Some(breach);
             self.renew_lanes();
         }
@@ -46,7 +51,10 @@ impl State {
         let Some(worker) = self.workers[slot].as_mut() else { return };
         worker.commands.give_up();
         let reason = Step::too_few_descriptors();
-        tracing::warn!(pid = worker.pid, reason, "no command channel to a worker");
+        let (pid, told) = (worker.pid, reason.clone());
+        self.events.push(Level::WARN, move || {
+            tracing::warn!(pid, reason = told, "no command channel to a worker");
+        });
         if worker.lane.claimed().is_ok_and(|claimed| claimed == 0) {
             // It begins nothing more.
             worker.lane.shut();
@@ -107,7 +115,8 @@ impl State {
         let context = WorkerContext { pid: worker.pid(), measure, usage, stderr: worker.said() };
         let reason = reason.unwrap_or_else(|| death_text(&kind, worker.pid(), &stderr));
         let expected = worker.breach.is_none() && self.machine.expects_end(slot, running);
-        tell_end(worker.pid, &kind, expected, running);
+        let pid = worker.pid;
+        self.tell_end(pid, &kind, expected, running);
         if !expected {
             self.counters.add(Count::Crashed, 1);
         }
@@ -125,6 +134,14 @@ impl State {
             let claims = worker.as_ref().is_some_and(|worker| worker.lane.claimed().is_ok_and(|n| n > 0));
             claims && self.machine.front(other).is_some()
         })
+    }
+
+    fn tell_end(&mut self, pid: u32, kind: &TaskErrorKind, expected: bool, running: bool) {
+        if expected {
+            return self.events.push(Level::DEBUG, move || tracing::debug!(pid, "worker exited"));
+        }
+        let kind = kind.clone();
+        self.events.push(Level::INFO, move || tracing::info!(pid, ?kind, running, "worker died"));
     }
 
     /// What is known of a worker that lives.
@@ -148,13 +165,5 @@ fn death_text(kind: &TaskErrorKind, pid: Option<u32>, stderr: &str) -> String {
     match stderr.trim() {
         "" => error.cause().to_string(),
         said => format!("{}; it said: {}", error.cause(), said.replace('\n', " ")),
-    }
-}
-
-fn tell_end(pid: u32, kind: &TaskErrorKind, expected: bool, running: bool) {
-    if expected {
-        tracing::debug!(pid, "worker exited");
-    } else {
-        tracing::info!(pid, ?kind, running, "worker died");
     }
 }

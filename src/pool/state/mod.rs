@@ -7,6 +7,7 @@ mod bells;
 mod duty;
 mod end;
 mod epoch;
+mod events;
 mod jobs;
 mod reading;
 mod room;
@@ -22,6 +23,7 @@ use std::thread::Thread;
 use std::time::Instant;
 
 use rustc_hash::FxHashMap;
+use tracing::Level;
 
 use crate::link::lane::Lane;
 use crate::sync::counters::{Count, Counters};
@@ -33,6 +35,7 @@ use super::machine::{Action, BatchKey, Event, JobKey, Machine, Slot};
 use super::reader::Poller;
 use super::worker::WorkerProcess;
 use epoch::Epoch;
+use events::Events;
 use telling::Told;
 
 pub(super) use duty::Duty;
@@ -73,6 +76,8 @@ pub(super) struct State {
     epoch: Epoch,
     /// To be woken once the lock is given up: they are the user's code, which may come back for it.
     wakers: Vec<Waker>,
+    /// To be told by the thread of callbacks, for the same reason.
+    pub(super) events: Events,
     /// Some job had news since the lock was last given up.
     pub(super) has_told: bool,
     /// When to look at workers that ring late.
@@ -117,6 +122,7 @@ impl State {
             untold: None,
             epoch: Epoch::default(),
             wakers: Vec::new(),
+            events: Events::default(),
             has_told: false,
             late_at: None,
             must_read: false,
@@ -191,10 +197,12 @@ impl State {
                 None
             }
             Action::Break { reason } => {
-                tracing::error!(reason = &*reason, "the pool gives up: its workers do not start");
                 if let Some(tell) = self.on_break.take() {
                     tell(&reason);
                 }
+                self.events.push(Level::ERROR, move || {
+                    tracing::error!(reason = &*reason, "the pool gives up: its workers do not start");
+                });
                 None
             }
             Action::AskToStop { slot } => self.ask_to_stop(slot),

@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use tracing::Level;
+
 use crate::link::frame::Measure;
 use crate::pool::job::Facts;
 use crate::pool::machine::{BatchKey, JobKey, Slot, Verdict};
@@ -70,8 +72,11 @@ impl State {
                 && attempt == attempts
                 && matches!(verdict, Verdict::AsTold | Verdict::TimedOut(_))
             {
-                let (task, kind) = (&*batch.function.name, error.kind());
-                tracing::warn!(task, index, attempts, ?kind, "task quarantined: each of its attempts failed");
+                let (task, kind) = (batch.function.name.clone(), error.kind().clone());
+                self.events.push(Level::WARN, move || {
+                    let what = "task quarantined: each of its attempts failed";
+                    tracing::warn!(task = &*task, index, attempts, ?kind, "{what}");
+                });
             }
             let facts = self.measured.then(|| {
                 let measure = self.told.as_ref().and_then(|told| told.context.measure);
@@ -89,8 +94,11 @@ impl State {
         self.counters.add(Count::Retried, 1);
         let Some(batch) = self.batches.get(&key) else { return };
         let index = batch.first + u64::from(item);
-        let kind = self.told.as_ref().map(|told| &told.kind);
-        tracing::info!(task = &*batch.function.name, index, attempt, ?kind, "task failed, trying again");
+        let kind = self.told.as_ref().map(|told| told.kind.clone());
+        let task = batch.function.name.clone();
+        self.events.push(Level::INFO, move || {
+            tracing::info!(task = &*task, index, attempt, ?kind, "task failed, trying again");
+        });
     }
 
     /// A worker is known to be ready when it has answered: its initializer is through, or its first task.
@@ -99,7 +107,8 @@ impl State {
         // An answer may overtake the keeper's word for who gives it.
         if let Some(pid) = worker.pid().filter(|_| worker.lane.has_answered()) {
             worker.told_ready = true;
-            tracing::debug!(pid, slot, after = ?worker.started.elapsed(), "worker ready");
+            let after = worker.started.elapsed();
+            self.events.push(Level::DEBUG, move || tracing::debug!(pid, slot, ?after, "worker ready"));
         }
     }
 

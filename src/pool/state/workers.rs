@@ -3,6 +3,8 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use tracing::Level;
+
 use crate::link::frame::{DownHead, DownKind};
 use crate::link::host_end::HostEnd;
 use crate::link::ring::Breach;
@@ -101,10 +103,13 @@ impl State {
         let Some(worker) = self.workers[slot].as_mut() else { return };
         worker.pid = pid;
         worker.process = process;
-        tracing::debug!(pid, slot, after = ?worker.started.elapsed(), "worker started");
-        if self.machine.replaces(slot) {
-            tracing::debug!(pid, slot, "worker replaced one that ended");
-        }
+        let (after, replaces) = (worker.started.elapsed(), self.machine.replaces(slot));
+        self.events.push(Level::DEBUG, move || {
+            tracing::debug!(pid, slot, ?after, "worker started");
+            if replaces {
+                tracing::debug!(pid, slot, "worker replaced one that ended");
+            }
+        });
         if std::mem::take(&mut worker.awaits_pid) {
             self.renew_lanes();
             self.drain(slot);
