@@ -72,8 +72,8 @@ impl Top {
     fn ends(mut self) -> (Option<i32>, Termios) {
         let code = self.child.wait().unwrap().code();
         // It writes no more: what is in the terminal is all.
-        self.inside.write_all(b"END").unwrap();
-        while !self.seen.contains("END") {
+        self.inside.write_all(b"<end>").unwrap();
+        while !self.seen.contains("<end>") {
             let mut piece = [0; 4096];
             let length = self.terminal.read(&mut piece).unwrap();
             self.seen += &String::from_utf8_lossy(&piece[..length]);
