@@ -193,9 +193,7 @@ where
 
 impl<I: Iterator, R> Drop for Stream<I, R> {
     fn drop(&mut self) {
-        let mut state = self.core.lock();
-        state.abandon(self.feed.job);
-        self.core.release(state);
+        self.core.abandon(self.feed.job);
     }
 }
 

@@ -1,11 +1,14 @@
 //! Mapping a function over inputs, all at once.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::task::arguments::Transfer;
 use crate::task::error::TaskError;
 
+use super::batch::Name;
 use super::job::Mailbox;
+use super::outcome::{not_awaited, terminated};
 use super::sorted::Sorted;
 
 /// Some tasks of a `map` failed. Holds the outcomes of all, the values of the others included.
@@ -107,5 +110,34 @@ pub(super) fn collect<R: Transfer>(mut mailbox: Mailbox, task: &str) -> Result<V
     let count = mailbox.len();
     let mut sorted = Sorted::new();
     sorted.take(&mut mailbox, task);
-    sorted.into_values(count, task)
+    sorted.into_values(count, |index| terminated(task, Some(index)))
+}
+
+/// What became of the inputs of a call that waited for them.
+pub(super) struct Ran<R> {
+    pub(super) sorted: Sorted<R>,
+    /// Inputs that were pulled.
+    pub(super) count: u64,
+    pub(super) task: Name,
+    /// The call's time-out, if it passed before all was done.
+    pub(super) overdue: Option<Duration>,
+}
+
+impl<R: Transfer> Ran<R> {
+    pub(super) fn into_outcomes(self) -> Vec<Result<R, TaskError>> {
+        let (task, overdue) = (&*self.task, self.overdue);
+        self.sorted.finish(self.count, |index| missing(task, index, overdue))
+    }
+
+    pub(super) fn into_values(self) -> Result<Vec<R>, MapError<R>> {
+        let (task, overdue) = (&*self.task, self.overdue);
+        self.sorted.into_values(self.count, |index| missing(task, index, overdue))
+    }
+}
+
+fn missing(task: &str, index: u64, overdue: Option<Duration>) -> TaskError {
+    match overdue {
+        Some(limit) => not_awaited(task, Some(index), limit),
+        None => terminated(task, Some(index)),
+    }
 }

@@ -29,6 +29,7 @@ mod stats;
 #[cfg(feature = "cli")]
 pub(crate) mod stream;
 mod submit;
+mod timeouts;
 mod worker;
 
 use std::fmt;
@@ -43,6 +44,7 @@ use crate::task::error::TaskError;
 use self::core::Core;
 use functions::{not_run, refuse_ends};
 use imap::Order;
+use map::Ran;
 use options::Options;
 use staff::Staff;
 
@@ -147,7 +149,7 @@ impl Pool {
     {
         let function =
             self.function::<F, A>(function).map_err(|error| not_run(error, std::any::type_name::<F>()))?;
-        self.apply_function(function, &arguments)
+        self.apply_function(function, &arguments, None)
     }
 
     /// Submits `function` with `arguments`, a tuple, and returns at once. Waits only if more than
@@ -178,8 +180,7 @@ impl Pool {
         I: IntoIterator<Item = A>,
     {
         let function = self.function::<F, (A,)>(function);
-        let (sorted, count, name) = self.run_all(function, inputs.into_iter().map(|input| (input,)))?;
-        sorted.into_values(count, &name)
+        self.run_all(function, inputs.into_iter().map(|input| (input,)), None)?.into_values()
     }
 
     /// Calls `function` with each input, and waits for all outcomes, in the order of the inputs: as many as
@@ -208,10 +209,8 @@ impl Pool {
         I: IntoIterator<Item = A>,
     {
         let function = self.function::<F, (A,)>(function);
-        match self.run_all(function, inputs.into_iter().map(|input| (input,))) {
-            Ok((sorted, count, name)) => sorted.finish(count, &name),
-            Err(refused) => refused.into_outcomes(),
-        }
+        let ran = self.run_all(function, inputs.into_iter().map(|input| (input,)), None);
+        ran.map_or_else(MapError::into_outcomes, Ran::into_outcomes)
     }
 
     /// Calls `function` with each tuple of arguments, and waits for all values, in the order of the inputs.
@@ -225,8 +224,7 @@ impl Pool {
         F::Output: Transfer,
         I: IntoIterator<Item = A>,
     {
-        let (sorted, count, name) = self.run_all(self.function::<F, A>(function), inputs.into_iter())?;
-        sorted.into_values(count, &name)
+        self.run_all(self.function::<F, A>(function), inputs.into_iter(), None)?.into_values()
     }
 
     /// Calls `function` with each input, and gives the outcomes one by one, in the order of the inputs.
@@ -310,7 +308,7 @@ impl Pool {
     {
         refuse_ends::<A, R>().map_err(|error| not_run(error, name))?;
         let function = self.named(name, Coding::Registered).map_err(|error| not_run(error, name))?;
-        self.apply_function(function, &arguments)
+        self.apply_function(function, &arguments, None)
     }
 
     /// The tasks that the worker executable offers by name.

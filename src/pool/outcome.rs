@@ -1,10 +1,11 @@
 //! From what a mailbox holds to typed values.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use crate::task::arguments::Transfer;
 use crate::task::codec;
-use crate::task::error::{Encoding, TaskContext, TaskError, TaskErrorKind};
+use crate::task::error::{Absent, Encoding, TaskContext, TaskError, TaskErrorKind};
 
 use super::job::{Content, Mailbox, Values};
 
@@ -68,4 +69,14 @@ pub(super) fn one<R: Transfer>(mut mailbox: Mailbox, task: &str) -> Result<R, Ta
 /// What is left of a task whose pool is gone.
 pub(super) fn terminated(task: &str, index: Option<u64>) -> TaskError {
     TaskError::new(TaskErrorKind::Terminated, TaskContext::not_started(task, index))
+}
+
+/// What is known of a task that its caller waited for no longer than `limit`.
+pub(super) fn not_awaited(task: &str, index: Option<u64>, limit: Duration) -> TaskError {
+    let context = TaskContext {
+        usage: Err(Absent::NotAwaited),
+        stderr: Err(Absent::NotAwaited),
+        ..TaskContext::not_started(task, index)
+    };
+    TaskError::new(TaskErrorKind::TimedOut { limit }, context)
 }

@@ -11,7 +11,7 @@ use crate::task::error::TaskError;
 
 use super::job::Mailbox;
 use super::map::MapError;
-use super::outcome::{decode_all, terminated};
+use super::outcome::decode_all;
 
 type Outcome<R> = Result<R, TaskError>;
 
@@ -74,20 +74,23 @@ impl<R: Transfer> Sorted<R> {
         }
     }
 
-    /// The outcomes of `count` inputs.
-    pub(super) fn finish(mut self, count: u64, task: &str) -> Vec<Outcome<R>> {
+    /// The outcomes of `count` inputs; `missing` says what those are that have none.
+    pub(super) fn finish(mut self, count: u64, missing: impl Fn(u64) -> TaskError) -> Vec<Outcome<R>> {
         let mut outcomes = std::mem::take(self.mix());
         outcomes.resize_with(count as usize, || None);
-        let missing = |index: usize| Err(terminated(task, Some(index as u64)));
         let outcomes = outcomes.into_iter().enumerate();
-        outcomes.map(|(index, outcome)| outcome.unwrap_or_else(|| missing(index))).collect()
+        outcomes.map(|(index, outcome)| outcome.unwrap_or_else(|| Err(missing(index as u64)))).collect()
     }
 
     /// All values of `count` inputs, or all outcomes if there is an error among them.
-    pub(super) fn into_values(self, count: u64, task: &str) -> Result<Vec<R>, MapError<R>> {
+    pub(super) fn into_values(
+        self,
+        count: u64,
+        missing: impl Fn(u64) -> TaskError,
+    ) -> Result<Vec<R>, MapError<R>> {
         match self {
             Sorted::Values(values) if values.head.len() as u64 == count => Ok(values.head),
-            other => MapError::check(other.finish(count, task)),
+            other => MapError::check(other.finish(count, missing)),
         }
     }
 }
@@ -158,10 +161,13 @@ mod tests {
     fn sorted(outcomes: &[(usize, Option<i64>)]) -> Sorted<i64> {
         let mut sorted = Sorted::new();
         for (index, value) in outcomes {
-            let context = TaskContext::not_started("f", Some(*index as u64));
-            sorted.put(*index, value.ok_or_else(|| TaskError::new(TaskErrorKind::Lost, context)));
+            sorted.put(*index, value.ok_or_else(|| missing(*index as u64)));
         }
         sorted
+    }
+
+    fn missing(index: u64) -> TaskError {
+        TaskError::new(TaskErrorKind::Lost, TaskContext::not_started("f", Some(index)))
     }
 
     fn values(indices: &[usize]) -> Sorted<i64> {
@@ -182,7 +188,7 @@ mod tests {
             &[2, 0, 1, 3, 5, 4],
         ];
         for order in orders {
-            assert_eq!(values(order).into_values(6, "f").unwrap(), [0, 1, 2, 3, 4, 5], "{order:?}");
+            assert_eq!(values(order).into_values(6, missing).unwrap(), [0, 1, 2, 3, 4, 5], "{order:?}");
         }
     }
 
@@ -194,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_missing_outcome_is_an_error_in_its_place() {
-        let outcomes = values(&[0, 2]).finish(4, "f");
+        let outcomes = values(&[0, 2]).finish(4, missing);
         assert_eq!(outcomes.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true, false]);
         assert_eq!(outcomes[3].as_ref().unwrap_err().index(), Some(3));
     }
@@ -203,7 +209,7 @@ mod tests {
     fn a_failure_keeps_the_values_around_it() {
         for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 3, 0, 1]] {
             let outcomes: Vec<_> = order.iter().map(|index| (*index, (*index != 1).then_some(7))).collect();
-            let error = sorted(&outcomes).into_values(4, "f").unwrap_err();
+            let error = sorted(&outcomes).into_values(4, missing).unwrap_err();
             assert_eq!((error.failed(), error.first().index()), (1, Some(1)));
             assert_eq!(error.outcomes().iter().filter(|outcome| outcome.is_ok()).count(), 3);
         }

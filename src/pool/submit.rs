@@ -1,6 +1,7 @@
 //! How calls become submissions, and wait for what comes of them.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Kind};
 use crate::task::arguments::Transfer;
@@ -13,7 +14,7 @@ use super::functions::not_run;
 use super::handle::Submission;
 use super::imap::{Order, Outcomes};
 use super::machine;
-use super::map::MapError;
+use super::map::{MapError, Ran};
 use super::sorted::Sorted;
 use super::{Pool, job, outcome};
 
@@ -26,10 +27,49 @@ struct Wanted<'a> {
 
 impl Drop for Wanted<'_> {
     fn drop(&mut self) {
-        let mut state = self.core.lock();
-        state.abandon(self.job);
-        self.core.release(state);
+        self.core.abandon(self.job);
     }
+}
+
+impl Core {
+    /// Nobody wants anything of a submission any more: what is not done is cancelled.
+    pub(super) fn abandon(&self, job: machine::JobKey) {
+        let mut state = self.lock();
+        state.abandon(job);
+        self.release(state);
+    }
+
+    /// Waits until a submission is complete, or more of it may be submitted, and takes what has come of it. True if it
+    /// is complete; `None` if the deadline has passed.
+    fn fill(
+        &self,
+        mailbox: &mut job::Mailbox,
+        job: machine::JobKey,
+        exhausted: bool,
+        deadline: Option<Instant>,
+    ) -> Option<bool> {
+        let complete = self.wait(job, deadline, Role::Returning, |state| {
+            let hungry = !exhausted && state.has_appetite(job);
+            let ended = state.ended;
+            let job = state.jobs.get_mut(&job)?;
+            let complete = job.is_complete() || ended;
+            (hungry || complete).then(|| {
+                job.mailbox.swap(mailbox);
+                complete
+            })
+        });
+        if complete.is_none()
+            && let Some(job) = self.lock().jobs.get_mut(&job)
+        {
+            job.mailbox.swap(mailbox);
+        }
+        complete
+    }
+}
+
+/// When a call that begins now has waited for long enough.
+fn deadline(timeout: Option<Duration>) -> Option<Instant> {
+    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
 }
 
 impl Pool {
@@ -37,7 +77,9 @@ impl Pool {
         &self,
         function: Function,
         arguments: &A,
+        timeout: Option<Duration>,
     ) -> Result<R, TaskError> {
+        let deadline = deadline(timeout);
         let mut encoder = Encoder::default();
         encoder.push(arguments, self.options.largest_argument).map_err(|error| {
             let kind =
@@ -46,8 +88,13 @@ impl Pool {
         })?;
         let name = function.name.clone();
         let (job, role) = self.submit_one(encoder, function).map_err(|error| not_run(error, &name))?;
-        let mailbox = self.core.wait(job, None, role, |state| state.take_complete(job));
-        outcome::one(mailbox.unwrap_or_default(), &name)
+        match (self.core.wait(job, deadline, role, |state| state.take_complete(job)), timeout) {
+            (None, Some(limit)) => {
+                self.core.abandon(job);
+                Err(outcome::not_awaited(&name, None, limit))
+            }
+            (mailbox, _) => outcome::one(mailbox.unwrap_or_default(), &name),
+        }
     }
 
     /// Submits a batch of its own, and takes the poller's role if it is free.
@@ -66,44 +113,40 @@ impl Pool {
         Ok((job, role))
     }
 
-    /// Runs all inputs, and returns the outcomes with the number of inputs and the task's name.
+    /// Runs all inputs, or those that are done when `timeout` has passed.
     pub(super) fn run_all<A, R>(
         &self,
         function: Result<Function, Error>,
         inputs: impl Iterator<Item = A>,
-    ) -> Result<(Sorted<R>, u64, Name), MapError<R>>
+        timeout: Option<Duration>,
+    ) -> Result<Ran<R>, MapError<R>>
     where
         A: Transfer,
         R: Transfer,
     {
-        let name = function.as_ref().map_or(Name::Static("?"), |function| function.name.clone());
+        let deadline = deadline(timeout);
+        let task = function.as_ref().map_or(Name::Static("?"), |function| function.name.clone());
         let _hold = self.core.hold();
         let opened = function.and_then(|function| self.open(function, inputs));
-        let mut feed = opened.map_err(|error| MapError::refused(not_run(error, &name)))?;
+        let mut feed = opened.map_err(|error| MapError::refused(not_run(error, &task)))?;
         let _wanted = Wanted { core: &self.core, job: feed.job };
         let (mut sorted, mut mailbox) = (Sorted::new(), job::Mailbox::default());
-        loop {
+        let overdue = loop {
             let appetite = self.core.lock().appetite(feed.job);
             feed.submit(&self.core, appetite);
-            let (job, exhausted) = (feed.job, feed.exhausted);
-            let complete = self.core.wait(job, None, Role::Returning, |state| {
-                let hungry = !exhausted && state.has_appetite(job);
-                let ended = state.ended;
-                let job = state.jobs.get_mut(&job)?;
-                let complete = job.is_complete() || ended;
-                (hungry || complete).then(|| {
-                    job.mailbox.swap(&mut mailbox);
-                    complete
-                })
-            });
-            sorted.take(&mut mailbox, &name);
+            let complete = self.core.fill(&mut mailbox, feed.job, feed.exhausted, deadline);
+            sorted.take(&mut mailbox, &task);
             if complete == Some(true) {
-                break;
+                break None;
             }
-        }
-        // Terminated before the inputs came to their end, it must not look as if they had.
+            // Asked in each round: endless inputs never let a wait come to its deadline.
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                break timeout;
+            }
+        };
+        // Before its inputs came to their end, it must not look as if they had.
         feed.give_up();
-        Ok((sorted, feed.pulled, name))
+        Ok(Ran { sorted, count: feed.pulled, task, overdue })
     }
 
     pub(super) fn lazy<A, R, I>(

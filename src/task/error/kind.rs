@@ -19,7 +19,7 @@ pub enum TaskErrorKind {
         /// What the worker could note down about the reason.
         detail: Option<DeathDetail>,
     },
-    /// It ran for longer than its time-out.
+    /// It ran for longer than the pool's time-out of a task, or the call that waited for it had one, which passed.
     TimedOut {
         /// The time-out.
         limit: Duration,
@@ -127,6 +127,9 @@ pub enum Absent {
     /// The worker is a thread of this program, and has no process of its own.
     #[error("the worker is a thread")]
     IsThread,
+    /// The call's own time-out passed, and it did not wait for what became of the task.
+    #[error("the call did not wait for it")]
+    NotAwaited,
 }
 
 impl TaskErrorKind {

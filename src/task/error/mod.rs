@@ -92,7 +92,8 @@ impl TaskError {
         self.0.context.index
     }
 
-    /// Which attempt this was, from 1, and how many it had; 0 if the task did not start.
+    /// Which attempt this was, from 1, and how many it had; 0 if the task did not start, or if the call's time-out
+    /// passed before it was done.
     pub fn attempt(&self) -> (u32, u32) {
         (self.0.context.attempt, self.0.context.attempts)
     }
@@ -150,7 +151,7 @@ impl TaskError {
         self.exit_status().is_some()
     }
 
-    /// Whether the task ran for longer than its time-out.
+    /// Whether the time-out of the task, or of the call that waited for it, passed.
     pub fn is_timeout(&self) -> bool {
         matches!(self.kind(), TaskErrorKind::TimedOut { .. })
     }
