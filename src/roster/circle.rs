@@ -7,8 +7,8 @@
 //! from the first look to the second, and a thread that waits lets go of nothing.
 
 use crate::primitive::{Ordering, fence};
+use crate::shm::glance::Glance;
 use crate::shm::name::SegmentId;
-use crate::shm::segment::Segment;
 
 use super::Roster;
 use super::layout;
@@ -113,11 +113,6 @@ pub(super) fn waits_for(roster: &Roster, slot: usize) -> Option<(u64, Target, u6
 
 /// Who holds a lock, and where it was taken. The lock may lie in memory that this process has not mapped.
 pub(super) fn holder(target: Target) -> Option<(Owner, u32)> {
-    let segment = Segment::open(target.segment).ok()?;
-    let inside = target.word.is_multiple_of(8) && target.word.checked_add(8)? <= segment.bytes();
-    if !inside {
-        return None;
-    }
-    let owner = Owner::in_word(segment.half_word(target.word).load(Ordering::SeqCst))?;
-    Some((owner, segment.half_word(target.word + 4).load(Ordering::Relaxed)))
+    let [word, taken] = Glance::at(target.segment)?.half_words(target.word)?;
+    Some((Owner::in_word(word)?, taken))
 }

@@ -7,8 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::primitive::Ordering;
-use crate::shm::object::{self, HEAD};
-use crate::shm::segment::Segment;
+use crate::shm::glance::Glance;
 use crate::shm::text;
 use crate::sys::clock::monotonic_nanos;
 
@@ -155,14 +154,7 @@ impl Roster {
 }
 
 fn describe_object(target: Target) -> String {
-    let segment = Segment::open(target.segment).ok();
-    let inside = |segment: &Segment| {
-        target.object.is_multiple_of(8)
-            && target.object.checked_add(HEAD).is_some_and(|end| end <= segment.bytes())
-    };
-    let name = segment.filter(|segment| inside(segment));
-    let name = name.and_then(|segment| object::read_name(&segment, target.object));
-    match name {
+    match Glance::at(target.segment).and_then(|segment| segment.name(target.object)) {
         Some(name) => format!("`{name}`"),
         None => {
             format!("object {}-{:x}/{:#x}", target.segment.pid, target.segment.number as u16, target.object)

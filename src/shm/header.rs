@@ -58,15 +58,19 @@ pub(super) fn begin(memory: &Named, id: SegmentId, tree: SegmentId) -> usize {
     0
 }
 
+/// Whether memory of that length, of which `word` gives the word at an offset, is a segment of that identity.
+pub(super) fn is_of(id: SegmentId, bytes: u64, word: impl Fn(usize) -> Option<u64>) -> bool {
+    bytes >= DATA as u64
+        && word(AT_MAGIC) == Some(MAGIC)
+        && word(AT_BYTES) == Some(bytes)
+        && word(AT_PID) == Some(u64::from(id.pid))
+        && word(AT_NUMBER) == Some(id.number)
+}
+
 /// Looks whether memory is a segment of that identity, and says whose.
 pub(super) fn check(memory: &Named, id: SegmentId) -> Result<SegmentId, OpenError> {
     let word = |offset: usize| memory.words().get(offset / 8).map(|word| word.load(Ordering::Acquire));
-    let ours = memory.len() >= DATA
-        && word(AT_MAGIC) == Some(MAGIC)
-        && word(AT_BYTES) == Some(memory.len() as u64)
-        && word(AT_PID) == Some(u64::from(id.pid))
-        && word(AT_NUMBER) == Some(id.number);
-    if !ours {
+    if !is_of(id, memory.len() as u64, word) {
         return Err(OpenError::Foreign);
     }
     let (pid, number) = (word(AT_TREE_PID).unwrap_or(0), word(AT_TREE_NUMBER).unwrap_or(0));

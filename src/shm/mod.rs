@@ -11,6 +11,7 @@
 
 mod allocator;
 mod arena;
+pub(crate) mod glance;
 mod header;
 mod life;
 pub(crate) mod mapped;

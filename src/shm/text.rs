@@ -22,6 +22,11 @@ pub(crate) fn write(segment: &Segment, offset: usize, room: usize, text: &str) {
 pub(crate) fn read(segment: &Segment, offset: usize, room: usize) -> String {
     let words = (offset..offset + room).step_by(8).map(|at| segment.word(at).load(Ordering::Relaxed));
     let bytes: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
-    let end = usize::from(bytes[0]).min(room - 1);
-    String::from_utf8_lossy(&bytes[1..=end]).into_owned()
+    in_bytes(&bytes)
+}
+
+/// The text that stands in the bytes of its room.
+pub(super) fn in_bytes(bytes: &[u8]) -> String {
+    let Some((length, text)) = bytes.split_first() else { return String::new() };
+    String::from_utf8_lossy(&text[..text.len().min(usize::from(*length))]).into_owned()
 }

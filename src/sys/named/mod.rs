@@ -116,9 +116,7 @@ impl Named {
 
     /// The name of the file that is mapped still leads to it.
     fn is_linked(&self) -> bool {
-        let own = self.lock.metadata().map(|file| (file.dev(), file.ino()));
-        let named = fs::symlink_metadata(path(&self.name)).map(|file| (file.dev(), file.ino()));
-        matches!((own, named), (Ok(own), Ok(named)) if own == named)
+        leads_to(&path(&self.name), &self.lock)
     }
 
     /// Gives the memory a second, final name, which must be free, and takes the first one away.
@@ -198,6 +196,18 @@ fn path(name: &str) -> PathBuf {
     PathBuf::from(FOLDER).join(name)
 }
 
+/// Opens what has that name, to look at it and not to use it: this keeps neither name nor memory from anybody.
+pub(crate) fn look(name: &str) -> io::Result<File> {
+    // Of a named pipe in its place, nobody waits for the other end.
+    File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW).open(path(name))
+}
+
+fn leads_to(path: &Path, file: &File) -> bool {
+    let own = file.metadata().map(|file| (file.dev(), file.ino()));
+    let named = fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()));
+    matches!((own, named), (Ok(own), Ok(named)) if own == named)
+}
+
 /// Takes the shared lock on a file that its name still leads to.
 fn lock(name: &str, shared: FlockArg) -> io::Result<Flock<File>> {
     let file = File::options().read(true).write(true).open(path(name))?;
@@ -245,7 +255,8 @@ fn remove_if_unused(path: &Path, user: u32, keep: impl Fn(&File) -> bool) -> boo
     // Locked until the name is gone: whoever opens it now waits, and then finds that it has no name.
     let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock);
     lock.is_ok_and(|lock| {
-        let unused = !keep(&lock);
+        // Its last user may have left since it was opened, and somebody else have come to the same name.
+        let unused = leads_to(path, &lock) && !keep(&lock);
         if unused {
             end(&lock);
         }

@@ -93,6 +93,20 @@ fn a_stranger_who_looks_at_a_name_keeps_nobody_from_taking_it_away() {
 }
 
 #[test]
+fn the_sweep_takes_no_name_that_has_been_made_anew_meanwhile() {
+    let name = name("anew");
+    let old = Named::create(&name, 4096).unwrap();
+    let (old, new) = (std::cell::Cell::new(Some(old)), std::cell::OnceCell::new());
+    let come_between = |_: &File| {
+        drop(old.take());
+        new.get_or_init(|| Named::create(&name, 4096).unwrap());
+        false
+    };
+    assert_eq!(sweep(&name, come_between), 0);
+    assert!(new.get().unwrap().is_linked());
+}
+
+#[test]
 fn the_sweep_takes_what_nobody_uses() {
     let (used, left) = (name("sweep-used"), name("sweep-left"));
     let _used = Named::create(&used, 4096).unwrap();

@@ -1,5 +1,6 @@
 //! One piece of shared memory of loom's words.
 
+pub(crate) mod glance;
 #[path = "../../../../src/shm/life.rs"]
 pub(crate) mod life;
 #[path = "../../../../src/shm/mask.rs"]

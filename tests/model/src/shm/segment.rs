@@ -45,10 +45,6 @@ impl Segment {
         ONLY_SEGMENT.clone()
     }
 
-    pub(crate) fn open(_: SegmentId) -> Result<Segment, OpenError> {
-        Ok(Segment::only())
-    }
-
     pub(crate) fn id(&self) -> SegmentId {
         ONLY
     }
