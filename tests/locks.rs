@@ -326,6 +326,38 @@ fn nested_locks_in_the_right_order_are_never_called_a_deadlock() {
     assert_eq!(total.get().unwrap(), 100_000);
 }
 
+fn list_for_ever() {
+    loop {
+        waiters().unwrap();
+    }
+}
+
+/// Names in /dev/shm of what this process made.
+fn own_names() -> Vec<String> {
+    let mark = format!("watertight-{}-", std::process::id());
+    let entries = std::fs::read_dir("/dev/shm").unwrap().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with(&mark)).collect()
+}
+
+#[watertight::test(timeout = "300s")]
+fn a_lock_that_somebody_looks_at_goes_with_its_last_holder() {
+    let looking = Process::spawn(list_for_ever, ()).unwrap();
+    for _ in 0..200 {
+        let lock = Lock::new().unwrap().named(&own("looked at"));
+        let guard = lock.lock().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| drop(lock.lock().unwrap()));
+            until_waiting(1, "looked at");
+            drop(guard);
+        });
+        drop(lock);
+        assert_eq!(own_names(), [""; 0]);
+    }
+    looking.kill().unwrap();
+    assert_eq!(looking.join().unwrap_err().signal(), Some(Signal::SIGKILL));
+}
+
 #[watertight::test]
 fn waiters_are_listed_with_the_holder_they_wait_for() {
     let lock = Lock::new().unwrap().named(&own("the door"));

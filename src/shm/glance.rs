@@ -19,7 +19,8 @@ use super::segment::Segment;
 use super::shape::{AT_NAME, NAME};
 use super::text;
 
-/// A segment, as it is seen from outside. Nothing in it is believed.
+/// A segment, as it is seen from outside. Nothing in it is believed: that the kernel copies a word in one piece is
+/// nowhere promised, and who acts on what it saw looks twice.
 pub(crate) enum Glance {
     /// This process uses it anyway.
     Used(Arc<Segment>),
